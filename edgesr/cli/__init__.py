@@ -1,0 +1,90 @@
+"""The command line. Each command is a thin function over the library, in a file of its own.
+
+Nothing heavy is imported here or at the top of a command's file: `edgesr --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from edgesr.errors import EdgesrError
+
+app = typer.Typer(
+    name="edgesr",
+    help="From a training-side super-resolution network to a phone model, proved.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"edgesr {version('edgesr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["EDGESR_DEBUG"] = "1"
+
+
+def _register() -> None:
+    from importlib import import_module
+
+    for name in (
+        "demo",
+        "export",
+        "eval",
+        "bench",
+        "upscale",
+        "models",
+        "info",
+        "collapse",
+        "train",
+    ):
+        module = import_module(f"edgesr.cli.{name}")
+        app.command(name, no_args_is_help=name not in {"demo", "models"})(
+            getattr(module, f"{name}_command")
+        )
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point: runs the command; a user's mistake ends in one sentence and an exit code."""
+    try:
+        app()
+    except EdgesrError as error:
+        _end(str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        _end("stopped; nothing half-written was left behind", 130, error)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            sys.exit(141)
+        code = 9 if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT) else 3
+        where = f" ({error.filename})" if error.filename else ""
+        _end(f"{error.strerror or error}{where}", code, error)
+    except MemoryError as error:
+        _end("out of memory; use a smaller --tile, image or shape", 9, error)
+
+
+def _end(message: str, code: int, error: BaseException) -> None:
+    if os.environ.get("EDGESR_DEBUG"):
+        raise error
+    typer.echo(f"edgesr: {message}", err=True)
+    sys.exit(code)

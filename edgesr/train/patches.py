@@ -1,0 +1,112 @@
+"""Random training patches from a memory-mapped cache of decoded images.
+
+Decoding and resizing cost more than a training step of a mobile network, so both happen once:
+all images lie end to end in one file, their low-resolution versions in another, and every training
+process maps the same pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from edgesr.data.bicubic import crop_to_multiple, imresize
+from edgesr.errors import BadFileError
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def find_images(folders: Sequence[Path]) -> list[Path]:
+    """All image files below `folders`, sorted.
+
+    Raises:
+        BadFileError: there is none.
+    """
+    found = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise BadFileError(f"no images below {', '.join(map(str, folders))}")
+    return found
+
+
+class PatchCache:
+    """HR images and their MATLAB-bicubic LR versions at one scale, memory-mapped.
+
+    Args:
+        folders: searched for images.
+        scale: enlargement to train for.
+        cache: folder for the decoded copies; reused when files and scale are the same.
+    """
+
+    def __init__(self, folders: Sequence[Path], scale: int, cache: Path) -> None:
+        self.scale = scale
+        paths = find_images(folders)
+        listing = json.dumps([[str(p), p.stat().st_size] for p in paths] + [scale])
+        stem = cache / f"x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+        index = stem.with_suffix(".json")
+        if not index.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            _build(paths, scale, stem)
+        self.shapes: list[tuple[int, int]] = [tuple(s) for s in json.loads(index.read_text())]
+        self._hr = np.memmap(stem.with_suffix(".hr"), np.uint8, "r")
+        self._lr = np.memmap(stem.with_suffix(".lr"), np.uint8, "r")
+        pixels = np.array([h * w for h, w in self.shapes], np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(pixels)]) * 3  # in LR bytes
+        self._share = pixels / pixels.sum()
+
+    def batch(self, step: int, size: int, patch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """LR and HR patches of one step, in [0, 1], channels last in memory.
+
+        Args:
+            step: together with `seed` decides the batch, so a resumed run sees the same data.
+            size: patches per batch.
+            patch: side of the LR patch in pixels.
+        """
+        rng = np.random.default_rng([seed, step])
+        pairs = [self._pair(rng, patch) for _ in range(size)]
+        lr, hr = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+        return (lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255)
+
+    def _pair(
+        self, rng: np.random.Generator, patch: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        s = self.scale
+        image = int(rng.choice(len(self.shapes), p=self._share))
+        height, width = self.shapes[image]
+        start = self._starts[image]
+        length = height * width * 3
+        lr = self._lr[start : start + length].reshape(height, width, 3)
+        hr = self._hr[start * s**2 : (start + length) * s**2].reshape(height * s, width * s, 3)
+        y, x = int(rng.integers(height - patch + 1)), int(rng.integers(width - patch + 1))
+        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+
+        def view(image: npt.NDArray[np.uint8], k: int) -> npt.NDArray[np.uint8]:
+            cut = np.rot90(image[y * k : (y + patch) * k, x * k : (x + patch) * k], turns)
+            return np.ascontiguousarray(cut[:, ::-1] if mirrored else cut)
+
+        return view(lr, 1), view(hr, s)
+
+
+def _build(paths: Sequence[Path], scale: int, stem: Path) -> None:
+    shapes = []
+    with (
+        stem.with_suffix(".hr").open("wb") as hr_file,
+        stem.with_suffix(".lr").open("wb") as lr_file,
+    ):
+        for path in paths:
+            hr = crop_to_multiple(np.array(Image.open(path).convert("RGB")), scale)
+            lr = imresize(hr, 1 / scale)
+            if min(lr.shape[:2]) < 64:
+                continue
+            shapes.append(lr.shape[:2])
+            hr_file.write(np.ascontiguousarray(hr).tobytes())
+            lr_file.write(lr.tobytes())
+    # Written last: an index says the two files are whole.
+    stem.with_suffix(".json").write_text(json.dumps(shapes))
