@@ -61,8 +61,8 @@ def trace(network: Network) -> fx.GraphModule:
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise UnsupportedError(
-                f"`{network.name}` cannot be traced by torch.export: {reason}. The forward must not "
-                "branch on pixel values or on one fixed image size"
+                f"`{network.name}` cannot be traced by torch.export: {reason}. The forward must "
+                "not branch on pixel values or on one fixed image size"
             ) from error
         graph = program.module(check_guards=False)
     return canonicalize(graph)

@@ -110,7 +110,7 @@ def read_manifest(artifact: Path) -> Manifest:
         raise BadFileError(f"no such file: {artifact}")
     if not path.exists():
         raise BadFileError(
-            f"{artifact} has no manifest ({path.name}) beside it; artifacts come from `edgesr export`"
+            f"{artifact} has no manifest ({path.name}) beside it; `edgesr export` writes both"
         )
     try:
         fields = json.loads(path.read_text())

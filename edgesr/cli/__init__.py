@@ -14,6 +14,10 @@ import typer
 
 from edgesr.errors import EdgesrError
 
+_COMMANDS = (
+    "demo", "models", "info", "collapse", "export", "eval", "bench", "upscale", "train",
+)  # fmt: skip
+
 app = typer.Typer(
     name="edgesr",
     help="From a training-side super-resolution network to a phone model, proved.",

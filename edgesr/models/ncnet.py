@@ -8,6 +8,8 @@ pixels are shuffled).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ class NCNet(nn.Module):
         last = 3 * scale**2
         widths = [3] + [channels] * blocks
         self.body = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths)
         )
         self.widen = nn.Conv2d(channels, last, 3, padding=1)
         self.tail = nn.Conv2d(last, last, 3, padding=1)

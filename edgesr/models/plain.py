@@ -13,6 +13,8 @@ section 3.3).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,7 +70,7 @@ class Plain(nn.Module):
         self.scale = scale
         widths = [3] + [channels] * (blocks + 1)
         self.body = nn.ModuleList(
-            BranchedConv(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            BranchedConv(a, b) for a, b in pairwise(widths)
         )
         self.tail = BranchedConv(channels, 3 * scale**2)
 

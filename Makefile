@@ -1,0 +1,40 @@
+# `make demo` and `make test` are all a newcomer needs; both install first, and only once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-pack test-slow lint types wheel clean
+
+demo: $(STAMP)
+	$(BIN)/edgesr demo --out out/demo --force
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest -m "not pack and not slow"
+
+# Needs the data and weight pack: EDGESR_PACK=/path/to/pack make test-pack
+test-pack: $(STAMP)
+	$(BIN)/python -m pytest -m pack
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The wheel has the physical layout that type checkers understand.
+types: wheel
+	rm -rf build/types && $(BIN)/python -m zipfile -e dist/edgesr-*.whl build/types
+	$(BIN)/mypy build/types/edgesr
+
+wheel: $(STAMP)
+	rm -rf dist && $(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
