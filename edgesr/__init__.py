@@ -1,11 +1,14 @@
 """edgesr: from a training-side super-resolution network to a phone model, proved.
 
     import edgesr
+    from edgesr.export import export
 
     network = edgesr.load("plain-m-x3")
-    artifact = edgesr.export(network, target="tflite", precision="int8", shape=(360, 640))
+    artifact = export(network, target="tflite", precision="int8", shape=(360, 640))
+    session = edgesr.open_session(artifact.path)
 
-Nothing heavy is imported until it is used.
+Nothing heavy is imported until it is used. Each step of the chain is a subpackage named after its
+verb: `edgesr.collapse.collapse`, `edgesr.quantize.quantize`, `edgesr.export.export`.
 """
 
 from __future__ import annotations
@@ -13,24 +16,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgesr.collapse import collapse
-    from edgesr.evaluate import evaluate
-    from edgesr.export import export
     from edgesr.models import create
     from edgesr.models.intake import load
-    from edgesr.quantize import quantize
     from edgesr.runtime import open_session
 
-__all__ = ["collapse", "create", "evaluate", "export", "load", "open_session", "quantize"]
+__all__ = ["create", "load", "open_session"]
 
 _HOMES = {
-    "collapse": "edgesr.collapse",
     "create": "edgesr.models",
-    "evaluate": "edgesr.evaluate",
-    "export": "edgesr.export",
     "load": "edgesr.models.intake",
     "open_session": "edgesr.runtime",
-    "quantize": "edgesr.quantize",
 }
 
 

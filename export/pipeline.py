@@ -1,0 +1,189 @@
+"""The recipe: network in, checked artifact and manifest out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from edgesr.analysis import macs, parameters, receptive_field
+from edgesr.export import verify
+from edgesr.export.lower import lower
+from edgesr.export.writers import WRITERS, Written
+from edgesr.quantize import QuantizedGraph, quantize
+from torch import fx
+
+from edgesr.collapse import Certificate, collapse
+from edgesr.data.images import Image
+from edgesr.errors import EnvironmentLimitError, OutputExistsError, UsageError
+from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
+from edgesr.network import Network
+from edgesr.targets import Target, find_target
+
+Precision = Literal["fp32", "fp16", "int8"]
+Io = Literal["uint8", "int8", "float32"]
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A written file and what was proved about it."""
+
+    path: Path
+    manifest: Manifest
+    certificate: Certificate
+
+
+def export(
+    network: Network,
+    *,
+    target: str = "tflite",
+    precision: str = "fp32",
+    shape: Shape | None = None,
+    out: Path | str = ".",
+    calibration: Iterable[Image] | None = None,
+    io: str = "uint8",
+    allow_border: bool = False,
+    force: bool = False,
+) -> Artifact:
+    """Collapse, lower, quantize, write, run and compare; then, and only then, keep the file.
+
+    Args:
+        network: from `edgesr.load` or `edgesr.models.create`.
+        target: name of a file in `edgesr/targets`: `tflite`, `onnx`, `openvino`.
+        precision: `fp32`, `fp16` or `int8`.
+        shape: (height, width) of the low-resolution input; None for any size, which TFLite
+            does not offer.
+        out: folder for the artifact, its manifest and its `verify.py`.
+        calibration: uint8 HxWx3 images for int8; None takes the shipped samples.
+        io: element type at both ends of an int8 model.
+        allow_border: let the collapse change pixels near the image border.
+        force: overwrite an artifact of the same name.
+
+    Raises:
+        UsageError: unknown target or precision, or a combination that makes no sense.
+        UnsupportedError: the target cannot run one of the network's layers.
+        OutputExistsError: the artifact is there and `force` is off.
+        ParityError: the runtime's result differs from the network's; nothing is kept.
+    """
+    goal = find_target(target)
+    _check(goal, precision, shape, io)
+    path = Path(out) / file_name(network, goal, precision, shape)
+    if path.exists() and not force:
+        raise OutputExistsError(f"{path} exists; --force overwrites it")
+
+    plain, certificate = collapse(network, allow_border=allow_border)
+    assert isinstance(plain.module, fx.GraphModule)
+    lowered = lower(plain.module, goal.forms(precision))
+    graph: fx.GraphModule | QuantizedGraph = lowered
+    if precision == "int8":
+        graph = quantize(lowered, plain, _calibration(calibration))
+
+    with _scratch(Path(out)) as scratch:
+        draft = scratch / path.name
+        written = WRITERS[goal.name](graph, plain, draft, shape, precision=precision, io=io)
+        manifest = _manifest(plain, goal, precision, shape, io, draft, certificate, written)
+        if isinstance(graph, QuantizedGraph):
+            manifest = replace(manifest, calibration=graph.calibration)
+        manifest.write_beside(draft)
+        parity = verify.check(draft, graph, plain)
+        manifest = replace(read_manifest(draft), parity=parity.to_dict())
+        manifest.write_beside(draft)
+        verify.write_script(draft, manifest)
+        for file in sorted(scratch.iterdir()):
+            file.replace(path.parent / file.name)
+    return Artifact(path, manifest, certificate)
+
+
+def file_name(network: Network, target: Target, precision: str, shape: Shape | None) -> str:
+    """`plain-m-x3_int8_360x640.tflite`; `plain-m-x3_fp32.onnx` when any size will do."""
+    size = "" if shape is None else f"_{shape[0]}x{shape[1]}"
+    return f"{network.name}_{precision}{size}{target.suffix}"
+
+
+def _check(target: Target, precision: str, shape: Shape | None, io: str) -> None:
+    if precision not in get_args(Precision):
+        raise UsageError(f"no precision `{precision}`; choose fp32, fp16 or int8")
+    if io not in get_args(Io):
+        raise UsageError(f"no io type `{io}`; choose uint8, int8 or float32")
+    if shape is None and not target.dynamic:
+        raise UsageError(
+            f"{target.name} files have one input size; give --shape HEIGHTxWIDTH "
+            "(`edgesr upscale` cuts any image into tiles of it)"
+        )
+    if shape is not None and not all(0 < side <= 16384 for side in shape):
+        raise UsageError(f"the input size {shape[0]}x{shape[1]} is not within 1..16384")
+
+
+def _calibration(images: Iterable[Image] | None) -> Iterable[Image]:
+    if images is not None:
+        return images
+    from edgesr.data.datasets import calibration_samples
+
+    return calibration_samples()
+
+
+def _manifest(
+    network: Network,
+    target: Target,
+    precision: str,
+    shape: Shape | None,
+    io: str,
+    path: Path,
+    certificate: Certificate,
+    written: Written,
+) -> Manifest:
+    graph = network.module
+    assert isinstance(graph, fx.GraphModule)
+    field, halo = receptive_field(graph)
+    pixels = None
+    if precision == "int8" and io != "float32":
+        zero_point = 0 if io == "uint8" else -128
+        pixels = Quantization(network.value_range / 255, zero_point)
+    height, width = shape or (None, None)
+    return Manifest(
+        network=network.name,
+        artifact=path.name,
+        target=target.name,
+        precision=precision,
+        scale=int(network.scale),  # type: ignore[arg-type]
+        colour=network.colour,
+        value_range=network.value_range,
+        layout=target.layout,
+        dtype=io if precision == "int8" else "float32",
+        height=height,
+        width=width,
+        pad_multiple=network.pad_multiple,
+        exact_tiling=network.exact_tiling,
+        receptive_field=field,
+        halo=halo,
+        input_quantization=pixels,
+        output_quantization=pixels,
+        paper=network.paper,
+        licence=network.licence,
+        sha256=sha256_of(*written.files),
+        size=sum(file.stat().st_size for file in written.files),
+        parameters=parameters(network),
+        macs=macs(graph, *shape) if shape else None,
+        operators=written.operators,
+        certificate=certificate.to_dict(),
+        tools=verify.tool_versions(),
+    )
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder inside `out` for drafts, so that keeping them is a rename. Gone afterwards."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(dir=out, prefix=".edgesr-"))
+    except OSError as error:
+        raise EnvironmentLimitError(f"cannot write to {out}: {error.strerror}") from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""Target name to the function that writes its file. The heavy packages load with their writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgesr.quantize import QuantizedGraph
+from torch import fx
+
+from edgesr.network import Network
+
+Graph = fx.GraphModule | QuantizedGraph
+Shape = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer reports of its file."""
+
+    files: tuple[Path, ...]
+    operators: dict[str, int] = field(default_factory=dict)
+    milliseconds: float = 0.0
+    """Time the writer itself took."""
+
+
+Writer = Callable[..., Written]
+
+
+def _tflite(
+    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: str, io: str
+) -> Written:
+    from edgesr.export.tflite import write
+
+    assert shape is not None
+    result = write(graph, network, path, *shape, io=io, precision=precision)
+    return Written((path,), result.operators, result.milliseconds)
+
+
+def _onnx(
+    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: str, io: str
+) -> Written:
+    from edgesr.export import onnx
+
+    result = onnx.write(graph, network, path, shape, precision=precision, io=io)
+    return Written((path,), result.operators, result.milliseconds)
+
+
+def _openvino(
+    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: str, io: str
+) -> Written:
+    from edgesr.export import openvino
+
+    result = openvino.write(graph, network, path, shape, precision=precision, io=io)
+    return Written((path, path.with_suffix(".bin")), result.operators, result.milliseconds)
+
+
+WRITERS: dict[str, Callable[..., Any]] = {
+    "tflite": _tflite,
+    "onnx": _onnx,
+    "openvino": _openvino,
+}
