@@ -84,7 +84,7 @@ def strips(
 ) -> Iterator[tuple[int, Pixels]]:
     """The rows of `imresize(image, scale)`, a few at a time: (first row, strip)."""
     sy, sx = scale if isinstance(scale, tuple) else (scale, scale)
-    height, width = out_size(*image.shape[:2], scale)
+    height, width = out_size(image.shape[0], image.shape[1], scale)
     down = _plan(image.shape[0], height, sy)
     across = _plan(image.shape[1], width, sx)
     integer = image.dtype == np.uint8
@@ -110,7 +110,8 @@ def imresize(
     Returns:
         The input's type, ceil(H * scale) x ceil(W * scale) x C.
     """
-    out = np.empty((*out_size(*image.shape[:2], scale), image.shape[2]), image.dtype)
+    height, width = out_size(image.shape[0], image.shape[1], scale)
+    out = np.empty((height, width, image.shape[2]), image.dtype)
     for row, strip in strips(image, scale, round_passes=round_passes):
         out[row : row + len(strip)] = strip
     return out

@@ -32,7 +32,8 @@ _OFFSET = np.array([16.0, 128.0, 128.0])
 
 def luma(image: Image) -> npt.NDArray[np.float64]:
     """Y in 16..235, not rounded. HxWx3 in, HxW out."""
-    return image.astype(np.float64) @ _FROM_RGB[0] + _OFFSET[0]
+    y: npt.NDArray[np.float64] = image.astype(np.float64) @ _FROM_RGB[0] + _OFFSET[0]
+    return y
 
 
 def to_ycbcr(image: Image) -> Floats:
@@ -43,7 +44,8 @@ def to_ycbcr(image: Image) -> Floats:
 def to_rgb(ycbcr: Floats) -> Image:
     """The image of `to_ycbcr`'s values: rounded to nearest, clipped to 0..255."""
     rgb = (ycbcr - _OFFSET.astype(np.float32)) @ _TO_RGB.T.astype(np.float32)
-    return np.clip(np.floor(rgb + 0.5), 0, 255).astype(np.uint8)
+    image: Image = np.clip(np.floor(rgb + 0.5), 0, 255).astype(np.uint8)
+    return image
 
 
 def split(image: Image) -> tuple[Image, Floats]:
