@@ -18,6 +18,10 @@ _COMMANDS = (
     "demo", "models", "info", "collapse", "export", "eval", "bench", "upscale", "train",
 )  # fmt: skip
 
+_MACHINE_SAYS_NO = (
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR,
+)  # fmt: skip
+
 app = typer.Typer(
     name="edgesr",
     help="From a training-side super-resolution network to a phone model, proved.",
@@ -80,7 +84,7 @@ def main() -> None:
     except OSError as error:
         if error.errno == errno.EPIPE:
             sys.exit(141)
-        code = 9 if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT) else 3
+        code = 9 if error.errno in _MACHINE_SAYS_NO else 3
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{where}", code, error)
     except MemoryError as error:
