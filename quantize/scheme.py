@@ -1,0 +1,69 @@
+"""What quantization decides, and nothing else: one set of scales that every writer spells out.
+
+`real = scale * (code - zero_point)`, codes in int8 (-128..127). ONNX and OpenVINO store
+activations as uint8: the same codes plus 128.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from edgesr.network import Network
+
+LOWEST, HIGHEST = -128, 127
+
+
+@dataclass(frozen=True)
+class QParams:
+    """Per-tensor affine quantization of an activation."""
+
+    scale: float
+    """Representable in float32, so that every file stores this very number."""
+    zero_point: int
+    """The code of 0.0, in -128..127."""
+
+    @property
+    def lowest(self) -> float:
+        """The smallest real value that does not saturate."""
+        return self.scale * (LOWEST - self.zero_point)
+
+    @property
+    def highest(self) -> float:
+        """The largest real value that does not saturate."""
+        return self.scale * (HIGHEST - self.zero_point)
+
+    def code_of(self, value: float) -> int:
+        """The code nearest to a real value, half to even as the runtimes round; not clamped."""
+        step = torch.tensor(value, dtype=torch.float32) / torch.tensor(self.scale)
+        return int(torch.round(step.double())) + self.zero_point
+
+
+@dataclass(frozen=True)
+class QWeights:
+    """A convolution's integers. Weights are symmetric: their zero point is 0."""
+
+    weight: Tensor
+    """int8, O x I/groups x kH x kW, in -127..127."""
+    scale: Tensor
+    """float32 [O]: one per output channel."""
+    bias: Tensor
+    """int32 [O], in units of `input scale * weight scale`."""
+
+
+@dataclass
+class QuantizedGraph:
+    """A lowered graph and the integers that stand for its numbers."""
+
+    graph: fx.GraphModule
+    """Canonical ATen, float: run it to get what the integers approximate."""
+    activations: dict[str, QParams]
+    """By node name, for every node that carries an image tensor."""
+    weights: dict[str, QWeights]
+    """By name of the convolution node."""
+    network: Network
+    calibration: dict[str, Any] = field(default_factory=dict)
+    """Observer, number of patches and pixel hashes of the images, for the manifest."""
