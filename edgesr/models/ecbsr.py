@@ -38,8 +38,10 @@ class EdgeBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.point = nn.Conv2d(in_channels, out_channels, 1)
-        self.strength = nn.Parameter(torch.randn(out_channels, 1, 1, 1) * 1e-3)
-        self.bias = nn.Parameter(torch.randn(out_channels) * 1e-3)
+        self.strength = nn.Parameter(torch.empty(out_channels, 1, 1, 1))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        for parameter in (self.strength, self.bias):
+            nn.init.normal_(parameter, std=1e-3)
         self.edge: Tensor
         filters = torch.tensor(edge).expand(out_channels, 1, 3, 3).clone()
         self.register_buffer("edge", filters, persistent=False)

@@ -1,0 +1,245 @@
+"""What a network costs and how far it sees: parameters, multiply-accumulates, receptive field.
+
+The network is run once on tensors that have a shape and no storage (the meta device), and every
+operator that touches the image is read on its way to the kernel. Nothing is traced or compiled,
+so a network of forty million weights takes milliseconds; it may be a module as written in its
+paper, or the graph of any later step. Constants must be parameters or buffers of the module, as
+they are in every graph of `edgesr.graph.trace`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from edgesr.network import Network
+from edgesr.reach import Reach, follow, is_pointwise
+
+HD = (720, 1280)
+"""Output size at which papers count multiply-accumulates: height, width."""
+
+
+class ReceptiveField(NamedTuple):
+    """The square of LR pixels that the output of one LR pixel reads."""
+
+    size: int | None
+    """Side in LR pixels; None when the whole image is read (global pooling)."""
+    halo: int | None
+    """LR pixels that a tile needs around it so that its inside equals the whole image's."""
+
+
+def parameters(network: Network | nn.Module) -> int:
+    """Numbers that define the network in the form given: its weights, biases and slopes.
+
+    Counted are the constants that meet the image, so a kernel composed from training branches
+    counts as the one kernel it is; never more than were trained, so a fixed one-hot kernel is
+    free. For the deployed form pass `collapse(network)[0]` or `deployed(module)`.
+    """
+    module = _module(network)
+    walk = _Walk()
+    _run(walk, network, *_sides(network, 32, 32))
+    used = sum(tensor.numel() for tensor in walk.constants.values())
+    trained = sum(p.numel() for p in module.parameters())
+    return min(used, trained) if trained else used
+
+
+def macs(network: Network | nn.Module, height: int | None = None, width: int | None = None) -> int:
+    """Multiply-accumulates of convolutions and matrix products for one image, in the form given.
+
+    Args:
+        height, width: input size; None takes the one whose output is 1280x720, as papers count.
+            A bare module does not know its scale and needs both.
+    """
+    if height is None or width is None:
+        scale = getattr(network, "scale", None)
+        if not isinstance(scale, int):
+            raise TypeError("give height and width: a bare module has no scale of its own")
+        height, width = (round(side / scale) for side in HD)
+    walk = _Walk()
+    _run(walk, network, *_sides(network, height, width))
+    return walk.macs
+
+
+def receptive_field(network: Network | nn.Module) -> ReceptiveField:
+    """Side and halo of the window of LR pixels that the output of one LR pixel can read.
+
+    Where strides and an enlargement to the image's size meet (ESA), the window moves over the
+    image; it is then given as it is at 360 x 640. An operator of unknown reach counts as reading
+    everything.
+    """
+    reach = _reach(network)
+    if reach is None:
+        return ReceptiveField(None, None)
+    return ReceptiveField(reach.size, reach.halo)
+
+
+def tiles_exactly(network: Network | nn.Module) -> bool:
+    """Whether tiles with a halo give the pixels of the whole image: the window is bounded and
+    does not move. With strides inside, tiles must start at multiples of `pad_multiple`."""
+    reach = _reach(network)
+    return reach is not None and reach.steady
+
+
+def sketch(name: str) -> Network:
+    """The deployed form of the registered network `name`, of shapes only: made in milliseconds.
+
+    Raises:
+        UsageError: unknown name or scale.
+    """
+    from edgesr.models import create
+
+    with torch.device("meta"), _Shapes():  # type: ignore[no-untyped-call]
+        network = create(name)
+        return network.with_module(deployed(network.module))
+
+
+def deployed(module: nn.Module) -> nn.Module:
+    """A copy in which every training block that knows its one convolution is that convolution.
+
+    For counting without a trace; `edgesr.collapse` finds such blocks by itself and proves them.
+    """
+    collapsed = getattr(module, "collapsed", None)
+    if collapsed is not None:
+        conv: nn.Module = collapsed()
+        return conv
+    module = copy.copy(module)
+    module._modules = {name: child and deployed(child) for name, child in module._modules.items()}
+    return module
+
+
+# --- walking --------------------------------------------------------------------------------
+
+
+class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs operators on the meta device without torch's shape functions written in Python.
+
+    Those of pixel-by-pixel operators and random numbers import the compiler: seconds, for nothing.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # True would import it as well.
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+        if inputs and inputs[0].is_meta:
+            if func._schema.is_mutable:
+                return inputs[0]
+            if is_pointwise(func):
+                shapes = (tensor.shape for tensor in inputs)
+                return inputs[0].new_empty(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+            if func is torch.ops.aten.cat.default:
+                dim = args[1] if len(args) > 1 else 0
+                sides = list(inputs[0].shape)
+                sides[dim] = sum(tensor.shape[dim] for tensor in inputs)
+                return inputs[0].new_empty(sides)
+        return func(*args, **(kwargs or {}))
+
+
+class _Walk(_Shapes):
+    """Watches operators go by and follows those whose input depends on the image."""
+
+    def __init__(self, *, reach: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+        self.constants: dict[int, Tensor] = {}
+        self._follow = reach
+        # Keeping the tensors keeps their ids from being used again.
+        self._images: dict[int, tuple[Tensor, Reach | None]] = {}
+
+    def start(self, image: Tensor) -> None:
+        self._images[id(image)] = image, Reach.identity()
+
+    def reach_of(self, image: Tensor) -> Reach | None:
+        return self._images[id(image)][1]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        images = [tensor for tensor in inputs if id(tensor) in self._images]
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if not images or not outputs:
+            return result
+        for tensor in inputs:
+            if id(tensor) not in self._images:
+                self.constants[id(tensor)] = tensor
+        self.macs += _macs(func, args, outputs[0])
+        known = [(image, self.reach_of(image)) for image in images]
+        for output in outputs:
+            reach = follow(func, args, known, output) if self._follow else None
+            self._images[id(output)] = output, reach
+        return result
+
+
+def _macs(func: Any, args: Any, output: Tensor) -> int:
+    name = func.overloadpacket.__name__
+    if name == "convolution":
+        x, weight, transposed = args[0], args[1], args[6]
+        return int((x if transposed else output).numel() * weight[0].numel())
+    if name in ("mm", "bmm"):
+        return int(output.numel() * args[0].shape[-1])
+    if name in ("addmm", "baddbmm"):
+        return int(output.numel() * args[1].shape[-1])
+    return 0
+
+
+def _reach(network: Network | nn.Module) -> Reach | None:
+    walk = _Walk(reach=True)
+    image, result = _run(walk, network, *_sides(network, 360, 640))
+    reach = walk.reach_of(result)
+    return None if reach is None else reach.per_input_pixel(image, result)
+
+
+def _run(
+    walk: _Walk, network: Network | nn.Module, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    module = _module(network)
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    meta = {name: tensor.detach().to("meta") for name, tensor in held.items()}
+    dtype = next((t.dtype for t in meta.values() if t.is_floating_point()), torch.float32)
+    image = torch.empty(1, _channels(network), height, width, dtype=dtype, device="meta")
+    walk.start(image)
+    with torch.no_grad(), _evaluating(module), walk:
+        result: Tensor = functional_call(module, meta, (image,))
+    return image, result
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time of the walk."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _module(network: Network | nn.Module) -> nn.Module:
+    return network.module if isinstance(network, Network) else network
+
+
+def _channels(network: Network | nn.Module) -> int:
+    if isinstance(network, Network):
+        return network.channels
+    if isinstance(network, torch.fx.GraphModule):
+        from edgesr.graph import channels_of_input
+
+        return channels_of_input(network)
+    raise TypeError("give a Network or a traced graph: a bare module does not say its channels")
+
+
+def _sides(network: Network | nn.Module, height: int, width: int) -> tuple[int, int]:
+    """The size, rounded up to what the network accepts."""
+    multiple = getattr(network, "pad_multiple", 1)
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
