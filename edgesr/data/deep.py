@@ -58,16 +58,16 @@ def eight_bits(file: Any, reopen: Callable[[], Any], name: str) -> tuple[Any, in
 
 def _samples(file: Any, reopen: Callable[[], Any], rawmode: str) -> Samples:
     if file.mode.startswith("I;16"):
-        samples = np.asarray(file).astype(np.uint16)[..., None]
+        samples: Samples = np.asarray(file).astype(np.uint16)[..., None]
         if getattr(file, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is zero
-            samples = 65535 - samples
+            samples = np.uint16(65535) - samples
     elif rawmode == "LA;16B":
         samples = _decode(file, "RGBA").view(">u2").astype(np.uint16)
     else:
         straight = rawmode.replace("RGBa", "RGBA")
         with reopen() as again:
             low = _decode(again, straight[:-1] + _LOW[straight[-1]])
-        samples = _decode(file, straight).astype(np.uint16) << 8 | low
+        samples = _decode(file, straight).astype(np.uint16) * np.uint16(256) + low
         if straight != rawmode:
             samples = _unpremultiplied(samples)
     key = file.info.get("transparency")

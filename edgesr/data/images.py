@@ -54,6 +54,9 @@ _WRITABLE = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"
 }  # fmt: skip
 _LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
+_WEBP_PIXELS = {False: 64_000_000, True: 24_000_000}
+"""Largest WebP, without and with alpha: its encoder takes 11 and 37 bytes per pixel, which at
+100 megapixels is 1.8 and 4.5 GB for the process. The others take 4."""
 
 _ORIENTATION = 0x0112
 _TURNS: dict[int, Callable[[Image], Image]] = {
@@ -164,7 +167,7 @@ def _read(source: Path | bytes, name: str) -> ImageFile:
             )
         picture, bits = eight_bits(file, opened, name)
         picture.load()
-        orientation, exif = _read_exif(file)
+        orientation, exif = _orientation(file), _kept_exif(file)
         icc = file.info.get("icc_profile") or None
         container = "JPEG" if file.format == "MPO" else str(file.format)
         picture, converted = _plain_mode(picture, icc, name)
@@ -177,7 +180,9 @@ def _read(source: Path | bytes, name: str) -> ImageFile:
         if not converted:
             notes.append(f"the ICC profile of {name} does not fit its colours; left out")
         icc = None
-    planes = _TURNS.get(orientation, lambda a: a)(planes.reshape(*planes.shape[:2], -1))
+    planes = planes.reshape(*planes.shape[:2], -1)
+    if orientation in _TURNS:
+        planes = _TURNS[orientation](planes)
     alpha = np.ascontiguousarray(planes[..., -1]) if picture.mode in ("LA", "RGBA") else None
     colour = np.repeat(planes[..., :1], 3, axis=2) if grey else planes[..., :3]
     pixels = np.ascontiguousarray(colour)
@@ -216,20 +221,27 @@ def _to_srgb(picture: Any, icc: bytes | None, name: str) -> tuple[Any, str]:
     return picture.convert("RGB"), f"{name} is {space} without a usable profile; colours may differ"
 
 
-def _read_exif(file: Any) -> tuple[int, bytes | None]:
-    """Orientation (1 upright), and the tags that hold for the enlarged picture."""
-    kept = Pillow.Exif()
+def _orientation(file: Any) -> int:
+    """How the decoded pixels must be turned; 1 when upright (TIFF is turned by its decoder)."""
+    try:
+        return int(file.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged metadata is no reason to refuse the picture
+        return 1
+
+
+def _kept_exif(file: Any) -> bytes | None:
+    """The tags that hold for the enlarged picture too."""
+    kept: Any = Pillow.Exif()  # type: ignore[no-untyped-call]
     try:
         tags = file.getexif()
-        orientation = int(tags.get(_ORIENTATION, 1))
         kept.update({tag: tags[tag] for tag in _KEPT_TAGS if tag in tags})
         for block, stale in _KEPT_BLOCKS.items():
             inner = {tag: value for tag, value in tags.get_ifd(block).items() if tag not in stale}
             if inner:
                 kept[block] = inner
-        return orientation, (kept.tobytes() if len(kept) else None)
-    except Exception:  # damaged metadata is no reason to refuse the picture
-        return 1, None
+        return bytes(kept.tobytes()) if len(kept) else None
+    except Exception:  # as above
+        return None
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -263,6 +275,8 @@ def _check_container(image: ImageFile, container: str, height: int, width: int) 
             f"{width}x{height} does not fit into {container} (at most {longest} pixels a side); "
             "write PNG or TIFF"
         )
+    if container == "WEBP" and height * width > _WEBP_PIXELS[image.alpha is not None]:
+        raise UsageError(f"a WebP of {width}x{height} takes gigabytes to encode; write PNG or JPEG")
     if container == "JPEG" and image.alpha is not None and np.any(image.alpha != 255):
         raise UsageError("JPEG holds no transparency; write PNG, WebP or TIFF")
 

@@ -9,12 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgesr.data.colour import luma
 from edgesr.errors import SizeMismatchError
 
 Image = npt.NDArray[np.uint8]
-Plane = npt.NDArray[np.float64]
-
-_BT601 = np.array([65.481, 128.553, 24.966])
 
 
 @dataclass(frozen=True)
@@ -41,26 +39,25 @@ LITERATURE = Protocol()
 RGB = Protocol(colour="RGB")
 
 
-def luma(image: Image) -> Plane:
-    """Luma of BT.601 in 16..235 as MATLAB's `rgb2ycbcr`, not rounded. HxWx3 in, HxW out."""
-    return 16.0 + image.astype(np.float64) @ _BT601 / 255.0
-
-
 def compared_planes(
     sr: Image, hr: Image, scale: int, protocol: Protocol
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Both images in the protocol's colour space with its border cut.
 
     Raises:
-        SizeMismatchError: the images differ in size.
+        SizeMismatchError: the images differ in size, or are smaller than their border.
     """
     if sr.shape != hr.shape:
-        ratio = hr.shape[0] / sr.shape[0]
+        ratio = hr.shape[0] / max(sr.shape[0], 1)
         raise SizeMismatchError(
             f"images differ in size: {sr.shape[1]}x{sr.shape[0]} against "
             f"{hr.shape[1]}x{hr.shape[0]}; the heights suggest a scale off by {ratio:.3g}"
         )
     border = protocol.border(scale)
+    if min(sr.shape[:2]) <= 2 * border:
+        raise SizeMismatchError(
+            f"{sr.shape[1]}x{sr.shape[0]} is nothing but border: {border} pixels are cut a side"
+        )
     inner = np.s_[border : sr.shape[0] - border, border : sr.shape[1] - border]
     if protocol.colour == "Y":
         return luma(sr)[inner], luma(hr)[inner]

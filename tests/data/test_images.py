@@ -144,7 +144,7 @@ def test_exif_rotation_is_applied_once(tmp_path, scene, orientation, container):
     exif.get_ifd(0x8769)[0x9003] = "2024:02:29 12:00:00"
     lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
     options = lossless.get(container, {})
-    data = encoded(Pillow.fromarray(scene), container, exif=exif, **options)
+    data = encoded(Pillow.fromarray(scene), container, exif=exif.tobytes(), **options)
     turns = {
         1: (0, 0),
         2: (0, 1),
@@ -335,6 +335,9 @@ def test_impossible_outputs_are_named(tmp_path, noise):
     wide = ImageFile(np.zeros((1, 16384, 3), np.uint8))
     with pytest.raises(UsageError, match="16383"):
         write_image(wide, tmp_path / "a.webp")
+    large = ImageFile(np.broadcast_to(np.uint8(0), (8000, 8001, 3)))
+    with pytest.raises(UsageError, match="gigabytes"):
+        write_image(large, tmp_path / "a.webp")
 
 
 @pytest.mark.parametrize("container", ["PNG", "JPEG", "WEBP", "TIFF"])
