@@ -1,8 +1,8 @@
 """Which values does each tensor take? Observed on patches of photos, one patch at a time.
 
-A patch is dropped as soon as it was run and only two numbers per tensor are kept, so a folder of any
-size fits in memory. Min-max is the observer: clipping ranges make 0 or 255 unreachable and tint
-flat areas, which costs more in super-resolution than the wider steps do.
+A patch is dropped as soon as it was run and only two numbers per tensor are kept, so a folder of
+any size fits in memory. Min-max is the observer: clipping ranges make 0 or 255 unreachable and
+tint flat areas, which costs more in super-resolution than the wider steps do.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@
 PReLU: LiteRT has no delegated int8 kernel for it; its own takes 164 ms for 360x640x32 where the
 maximum takes 2.3 ms, and rounds differently from ONNX Runtime.
 
-LeakyReLU: XNNPACK keeps 8 fractional bits of the slope and rounds halves up; ONNX Runtime multiplies
-floats and rounds halves to even. On slopes of 8 bits both see the same product, and a slope smaller
-by a 2^18th moves every half to the side to which XNNPACK rounds.
+LeakyReLU: XNNPACK keeps 8 fractional bits of the slope and rounds halves up; ONNX Runtime
+multiplies floats and rounds halves to even. On slopes of 8 bits both see the same product, and a
+slope smaller by a 2^18th moves every half to the side to which XNNPACK rounds.
 
 Concatenation: operands share one scale. The image's is 1/255 and stays so; a convolution is the one
 operator that requantizes alike everywhere.
@@ -22,11 +22,11 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
+from edgesr.quantize.ties import is_moving, moved_inputs
 from torch import Tensor, fx
 
 from edgesr.errors import UnsupportedError
 from edgesr.graph import add_constant, constant_of, input_of, is_call, layer_of, tensor_nodes, tidy
-from edgesr.quantize.ties import is_moving, moved_inputs
 
 aten = torch.ops.aten
 
@@ -115,7 +115,9 @@ def _requantize(graph: fx.GraphModule, x: fx.Node, user: fx.Node) -> None:
     user.replace_input_with(x, new)
 
 
-def _call(graph: fx.GraphModule, target: object, args: tuple[object, ...], like: fx.Node) -> fx.Node:
+def _call(
+    graph: fx.GraphModule, target: object, args: tuple[object, ...], like: fx.Node
+) -> fx.Node:
     node = graph.graph.call_function(target, args)  # type: ignore[arg-type]
     node.meta = {k: v for k, v in like.meta.items() if k != REQUANTIZES}
     return node

@@ -6,9 +6,9 @@ cover every value seen in calibration and represent 0 exactly; image in and out 
 scale (`ties.py`).
 
 Sums get one more constraint. A runtime computes `(A a + B b) / C` in fixed point, another in
-float: they differ where the exact value lies near a half. With A, B odd or even but C odd, it
-never does: `2 (A a + B b) = C * odd` has no solution, and the distance to a half is at least
-1 / 2C codes. So all scales that meet in additions are odd multiples, up to 511, of a common unit;
+float: they differ where the exact value lies near a half. With C odd it never does, whatever A
+and B: `2 (A a + B b) = C * odd` has no solution, and the distance to a half is at least 1 / 2C
+codes. So all scales that meet in additions are odd multiples, up to 511, of a common unit;
 the nearest half is then four times as far as XNNPACK's 21-bit multipliers err.
 """
 
@@ -18,16 +18,16 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from edgesr.quantize.calibrate import Observation, observe
+from edgesr.quantize.forms import spell
+from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams, QuantizedGraph, QWeights
+from edgesr.quantize.ties import CLIPS, Groups, is_moving, moved_inputs, tie
+from torch import fx
 
 from edgesr.data.images import Image
 from edgesr.errors import UnsupportedError
 from edgesr.graph import constant_of, input_of, is_call, layer_of, output_of, tensor_nodes
 from edgesr.network import Network
-from edgesr.quantize.calibrate import Observation, observe
-from edgesr.quantize.forms import spell
-from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams, QuantizedGraph, QWeights
-from edgesr.quantize.ties import CLIPS, Groups, is_moving, moved_inputs, tie
 
 aten = torch.ops.aten
 
@@ -170,7 +170,7 @@ def _check_pins(
             continue
         low, high = spans[groups.find(node.name)]
         fits = low >= params.lowest - 2 * params.scale and high <= params.highest + 2 * params.scale
-        readers = [u for u in node.users if u.op != "output" and not _shares(graph, groups, u, node)]
+        readers = [u for u in node.users if u.op != "output" and not _shares(graph, u, node)]
         if readers and not fits:
             raise UnsupportedError(
                 f"layer `{layer_of(node)}` ({node.name}) shares its scale with pixels but takes "
@@ -178,7 +178,7 @@ def _check_pins(
             )
 
 
-def _shares(graph: fx.GraphModule, groups: Groups, user: fx.Node, node: fx.Node) -> bool:
+def _shares(graph: fx.GraphModule, user: fx.Node, node: fx.Node) -> bool:
     return user.op == "call_function" and is_moving(graph, user) and node in moved_inputs(user)
 
 
@@ -212,7 +212,7 @@ def _align_sums(
     for node in tensor_nodes(graph):
         if is_call(node, *SUMS):
             for x in node.all_input_nodes:
-                if x.name in scales or x.op != "get_attr":
+                if x.op != "get_attr":
                     families.join(groups.find(x.name), groups.find(node.name))
     for members in families.all().values():
         if len(members) > 1:
@@ -236,5 +236,3 @@ def _float32(value: float) -> float:
 
 def _record(seen: Observation) -> dict[str, object]:
     return {"observer": "minmax", "patches": seen.patches, "images": seen.hashes}
-
-

@@ -7,9 +7,9 @@ XNNPACK refuses several of them otherwise (depth to space, clamp, concatenation)
 from __future__ import annotations
 
 import torch
+from edgesr.export.lower.ops import depth_to_space, space_to_depth
 from torch import fx
 
-from edgesr.export.lower.ops import depth_to_space, space_to_depth
 from edgesr.graph import constant_of, is_call, tensor_nodes
 
 aten = torch.ops.aten

@@ -1,0 +1,301 @@
+"""The integer reference: what the runtimes compute, in torch, code by code.
+
+Executes a `QuantizedGraph` with the arithmetic of XNNPACK's int8 kernels (LiteRT) as of 2026. ONNX
+Runtime computes the same codes wherever `EXACT` says so: there the two formulas agree on every
+input, by the choice of scales and slopes that `ptq.py` and `forms.py` make.
+
+Codes are float32 tensors of whole numbers in -128..127: convolutions then run at float speed and
+are exact while every partial sum stays below 2^24; where it might not, they run in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from edgesr.export.lower.ops import depth_to_space, space_to_depth
+from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams, QuantizedGraph, QWeights
+from torch import Tensor, fx
+from torch.nn import functional as F
+
+from edgesr.data.images import Image
+from edgesr.errors import UnsupportedError
+from edgesr.graph import is_call, layer_of, output_of, tensor_nodes
+
+aten = torch.ops.aten
+
+EXACT_LIMIT = 2**24
+"""float32 counts whole numbers up to here."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator: its node, the quantization around it, and its evaluated arguments."""
+
+    node: fx.Node
+    args: tuple[Any, ...]
+    """As in the graph, tensors replaced by their codes."""
+    inputs: list[QParams]
+    """Of the tensor arguments, in order."""
+    output: QParams
+    weights: QWeights | None = None
+
+
+Kernel = Callable[[Step], Tensor]
+
+
+def run(quantized: QuantizedGraph, image: Image) -> Image:
+    """Enlarge an image as the int8 artifact does. uint8 HxWxC in, uint8 sHxsWxC out."""
+    found = codes(quantized, image)[output_of(quantized.graph).name]
+    pixels = (found[0] - LOWEST).to(torch.uint8).permute(1, 2, 0)
+    return np.ascontiguousarray(pixels.numpy())
+
+
+def codes(quantized: QuantizedGraph, image: Image) -> dict[str, Tensor]:
+    """The int8 codes of every tensor, NCHW, by node name.
+
+    Raises:
+        UnsupportedError: an operator has no integer formula; names it and its layer.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return execute(quantized, pixels.float() + LOWEST)
+
+
+def execute(quantized: QuantizedGraph, x: Tensor) -> dict[str, Tensor]:
+    """Run the graph on input codes (float32, whole numbers); all codes, by node name."""
+    check(quantized.graph)
+    values: dict[str, Tensor] = {}
+
+    class Runner(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            if n.op == "call_function" and n.target in KERNELS:
+                values[n.name] = KERNELS[n.target](self._step(n))
+                return values[n.name]
+            result = super().run_node(n)
+            if n.op == "placeholder":
+                values[n.name] = result
+            return result
+
+        def _step(self, n: fx.Node) -> Step:
+            args, _ = self.fetch_args_kwargs_from_env(n)
+            known = quantized.activations
+            inputs = [known[m.name] for m in _tensors(n.args) if m.name in known]
+            return Step(n, args, inputs, known[n.name], quantized.weights.get(n.name))
+
+    with torch.inference_mode():
+        Runner(quantized.graph).run(x)
+    return values
+
+
+def check(graph: fx.GraphModule) -> None:
+    """Raise `UnsupportedError` for the first operator without a formula."""
+    for node in tensor_nodes(graph):
+        if node.op == "call_function" and node.target not in KERNELS:
+            raise UnsupportedError(
+                f"layer `{layer_of(node)}` ({node.name}): {node.target} has no int8 form; "
+                "export in fp32 or fp16, or rewrite the layer"
+            )
+
+
+def is_exact(graph: fx.GraphModule) -> bool:
+    """Whether all runtimes with these kernels agree on every code of this graph."""
+    return all(is_call(n, *EXACT) for n in tensor_nodes(graph) if n.op == "call_function")
+
+
+def tolerance(quantized: QuantizedGraph, target: str) -> float:
+    """Largest difference from the reference that a target explains, in output codes.
+
+    LiteRT computes every formula here; ONNX Runtime those of `EXACT`, others within one code each,
+    which later layers may spread. OpenVINO keeps some intermediate results in float.
+    """
+    if target == "tflite" or (target == "onnx" and is_exact(quantized.graph)):
+        return 0
+    return 2 if target == "onnx" else 4
+
+
+# --- kernels --------------------------------------------------------------------------------
+
+
+def _saturate(values: Tensor, zero_point: int) -> Tensor:
+    return (values + zero_point).clamp(LOWEST, HIGHEST)
+
+
+def _float32(*factors: float) -> Tensor:
+    return torch.tensor(factors, dtype=torch.float32)
+
+
+def convolution(step: Step) -> Tensor:
+    """`round(float32(sum) * m)`, m = float32(float32(s_in s_w) / s_out); half to even."""
+    x, weights = step.args[0] - step.inputs[0].zero_point, step.weights
+    assert weights is not None
+    _, _, _, stride, padding, dilation, groups = step.args
+    dtype = torch.float32 if largest_sum(weights, step.inputs[0]) < EXACT_LIMIT else torch.float64
+    kernel, bias = weights.weight.to(dtype), weights.bias.to(dtype)
+    sums = F.conv2d(x.to(dtype), kernel, bias, stride, padding, dilation, groups)
+    s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
+    multiplier = (s_in * weights.scale / s_out).reshape(1, -1, 1, 1)
+    return _saturate(torch.round(sums.float() * multiplier), step.output.zero_point)
+
+
+def largest_sum(weights: QWeights, source: QParams) -> float:
+    """Bound of every partial sum of a convolution."""
+    reach = max(HIGHEST - source.zero_point, source.zero_point - LOWEST)
+    per_channel = weights.weight.double().abs().flatten(1).sum(1) * reach + weights.bias.abs()
+    return float(per_channel.max())
+
+
+def addition(step: Step) -> Tensor:
+    """Fixed point with multipliers of 21 bits, halves up (XNNPACK's qs8-vadd)."""
+    sign = -1 if is_call(step.node, aten.sub.Tensor) else 1
+    first, second = step.inputs
+    a, b = (v.long() - q.zero_point for v, q in zip(step.args[:2], step.inputs, strict=True))
+    scales = _float32(first.scale, second.scale) / _float32(step.output.scale)
+    shift = 20 - (math.frexp(float(scales.max()))[1] - 1)
+    times_a, times_b = (int(m) for m in torch.round(scales.double() * 2.0**shift))
+    total = a * times_a + sign * b * times_b
+    return _saturate(((total + (1 << (shift - 1))) >> shift).float(), step.output.zero_point)
+
+
+def multiplication(step: Step) -> Tensor:
+    """`round(a b m)`, m = float32(float32(s_a s_b) / s_out). On arm64 in fixed point: <= 1 off."""
+    a, b = (v - q.zero_point for v, q in zip(step.args[:2], step.inputs, strict=True))
+    s_a, s_b, s_out = _float32(*(q.scale for q in step.inputs), step.output.scale)
+    return _saturate(torch.round(a * b * (s_a * s_b / s_out)), step.output.zero_point)
+
+
+def clip(step: Step) -> Tensor:
+    """ReLU and clamp: bounds as codes; codes beyond them are pulled in."""
+    low, high = clip_codes(step.node, step.output)
+    return torch.as_tensor(step.args[0]).clamp(low, high)
+
+
+def clip_codes(node: fx.Node, params: QParams) -> tuple[int, int]:
+    """The smallest and largest code a ReLU or clamp lets through."""
+    low, high = (0.0, None) if is_call(node, aten.relu.default) else node.args[1:3]
+    lowest = LOWEST if low is None or math.isinf(low) else params.code_of(low)  # type: ignore[arg-type]
+    highest = HIGHEST if high is None or math.isinf(high) else params.code_of(high)  # type: ignore[arg-type]
+    return min(max(lowest, LOWEST), HIGHEST), max(min(highest, HIGHEST), LOWEST)
+
+
+def leaky_relu(step: Step) -> Tensor:
+    """Slope of 8 fractional bits, halves up (XNNPACK's qs8-vlrelu); positive codes are kept."""
+    x = step.args[0] - step.output.zero_point
+    steps = float(torch.round(_float32(step.args[1]) * 256))
+    below = torch.floor((x * steps + 128) / 256)
+    return torch.where(x > 0, step.args[0], _saturate(below, step.output.zero_point))
+
+
+def lookup(function: Callable[[Tensor], Tensor]) -> Kernel:
+    """A function of one value: float32 in between, as the runtimes fill their tables."""
+
+    def kernel(step: Step) -> Tensor:
+        s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
+        real = (step.args[0] - step.inputs[0].zero_point) * s_in
+        return _saturate(torch.round(function(real) * (1 / s_out)), step.output.zero_point)
+
+    return kernel
+
+
+def mean(step: Step) -> Tensor:
+    """`round(sum * m)`, m = float32(float32(s_in / s_out) / count) (XNNPACK's qs8-rdsum)."""
+    x, dims = step.args[0] - step.inputs[0].zero_point, step.args[1]
+    total = x.double().sum(dims, keepdim=True)
+    s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
+    multiplier = (s_in / s_out) * (1 / _float32(x.numel() / total.numel()))
+    return _saturate(torch.round(total.float() * multiplier), step.output.zero_point)
+
+
+def average_pool(step: Step) -> Tensor:
+    """Sum of codes over count, halves away from zero (TFLite's AVERAGE_POOL_2D)."""
+    x, kernel, *rest = step.args
+    count = kernel[0] * kernel[1]
+    total = torch.round(aten.avg_pool2d.default(x.double(), kernel, *rest) * count)
+    return (torch.sign(total) * torch.floor((total.abs() + count // 2) / count)).float()
+
+
+def bilinear(step: Step) -> Tensor:
+    """Weights of 11 bits along each axis, halves up (XNNPACK's s8-ibilinear)."""
+    x, size, aligned, factors = step.args
+    height, width = size or [math.floor(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    upper, lower, down = _taps(x.shape[2], height, aligned)
+    left, right, across = _taps(x.shape[3], width, aligned)
+    rows = x.to(torch.int64)
+    top, bottom = rows[:, :, upper], rows[:, :, lower]
+    top = (top[..., left] << 11) + (top[..., right] - top[..., left]) * across
+    bottom = (bottom[..., left] << 11) + (bottom[..., right] - bottom[..., left]) * across
+    total = (top << 11) + (bottom - top) * down[:, None]
+    return ((total + (1 << 21)) >> 22).float()
+
+
+def _taps(source: int, size: int, aligned: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Both neighbours of every output position along an axis, and the second one's weight."""
+    index = torch.arange(size, dtype=torch.float32)
+    if aligned:
+        position = index * (_float32(source - 1) / _float32(max(size - 1, 1)))
+    else:
+        position = (index + 0.5) * (_float32(source) / _float32(size)) - 0.5
+    position = position.clamp(0, source - 1)
+    first = position.to(torch.int64)
+    second = (first + 1).clamp(max=source - 1)
+    return first, second, torch.round((position - first) * 2048).to(torch.int64)
+
+
+def pad(step: Step) -> Tensor:
+    """Zeros are the zero point; reflections and replicas are copies."""
+    x, sides, mode, value = step.args
+    if mode == "constant":
+        return F.pad(x, sides, value=step.output.code_of(value or 0.0))
+    return F.pad(x, sides, mode=mode)
+
+
+def move(step: Step) -> Tensor:
+    """Anything that copies or compares codes is the same operator on codes."""
+    result: Tensor = step.node.target(*step.args)  # type: ignore[operator]
+    return result
+
+
+KERNELS: dict[Any, Kernel] = {
+    aten.conv2d.default: convolution,
+    aten.add.Tensor: addition,
+    aten.sub.Tensor: addition,
+    aten.mul.Tensor: multiplication,
+    aten.relu.default: clip,
+    aten.clamp.default: clip,
+    aten.leaky_relu.default: leaky_relu,
+    aten.sigmoid.default: lookup(torch.sigmoid),
+    aten.tanh.default: lookup(torch.tanh),
+    aten.mean.dim: mean,
+    aten.avg_pool2d.default: average_pool,
+    aten.upsample_bilinear2d.vec: bilinear,
+    aten.pad.default: pad,
+    aten.max_pool2d.default: move,
+    aten.upsample_nearest2d.vec: move,
+    aten.cat.default: move,
+    aten.slice.Tensor: move,
+    aten.maximum.default: move,
+    aten.minimum.default: move,
+    aten.pixel_shuffle.default: move,
+    aten.pixel_unshuffle.default: move,
+    depth_to_space: move,
+    space_to_depth: move,
+}
+"""Every operator with an int8 form."""
+
+EXACT = tuple(
+    target
+    for target, kernel in KERNELS.items()
+    if kernel in (convolution, addition, clip, leaky_relu, move, pad)
+)
+"""The same codes in LiteRT and ONNX Runtime. The others: `mul` (multipliers rounded at different
+places), `sigmoid` and `tanh` (different float functions), `mean` and `avg_pool2d` (order of sum
+and division), bilinear resize (weights of 11 bits against floats)."""
+
+
+def _tensors(args: Any) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    fx.node.map_arg(args, lambda node: found.append(node))
+    return found
