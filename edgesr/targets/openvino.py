@@ -1,0 +1,12 @@
+"""OpenVINO IR: Intel CPUs, GPUs and NPUs. Converted from the ONNX form, which keeps DepthToSpace."""
+
+from edgesr.targets.target import INT8_FORMS, Forms, Target
+
+TARGET = Target(
+    name="openvino",
+    suffix=".xml",
+    layout="NCHW",
+    dynamic=True,
+    float_forms=Forms(anchor="conv", clip="saturate", shuffle="crd", prelu="prelu"),
+    int8_forms=INT8_FORMS,
+)
