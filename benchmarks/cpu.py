@@ -1,0 +1,139 @@
+"""Benchmark on the processor of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from edgesr.benchmarks import entrants as lineup
+from edgesr.benchmarks import peak
+from edgesr.benchmarks.entrants import Entrant, Runner
+from edgesr.benchmarks.harness import Contender, Plan, measure
+from edgesr.benchmarks.machine import LoadMeter, this_machine
+from edgesr.benchmarks.memory import Memory, measure_memory
+from edgesr.benchmarks.results import BenchResult, Peak, Row
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, steps done, and steps in all."""
+
+
+def _silent(_what: str, _done: int, _all: int) -> None:
+    pass
+
+
+def bench(
+    entrants: Sequence[Entrant],
+    plan: Plan | None = None,
+    *,
+    memory: bool = True,
+    open_runner: Callable[[Entrant], Runner] = lineup.open_runner,
+    progress: Progress = _silent,
+) -> BenchResult:
+    """Time all entrants and the GEMM ceilings they stand under in one interleaved run.
+
+    Args:
+        entrants: from `line_up`. Each gets a session of its own, so that its threads are its own.
+        plan: how often; 30 runs when left out.
+        memory: also run each entrant in a child process for its peak memory (seconds each).
+        open_runner: opens an entrant.
+        progress: told about every step.
+
+    Raises:
+        EdgesrError: an artifact cannot be opened or run.
+    """
+    plan = plan or Plan()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    peaks_of_memory = _memories(entrants, progress) if memory else [None] * len(entrants)
+    runners = []
+    for index, entrant in enumerate(entrants):
+        progress(f"opening {entrant.name} in {entrant.runtime}", index, len(entrants))
+        runners.append(open_runner(entrant))
+    rows = [_row(*facts) for facts in zip(entrants, runners, peaks_of_memory, strict=True)]
+    ceilings = sorted({(peak.arithmetic_of(row.precision), row.threads) for row in rows})
+    contenders = [
+        *(_contender(e, runner) for e, runner in zip(entrants, runners, strict=True)),
+        *(peak.gemm(arithmetic, threads) for arithmetic, threads in ceilings),
+    ]
+    turns = _Counter(progress, "timing", plan.rounds * len(contenders))
+    meter = LoadMeter()
+    samples = measure(contenders, plan, after_turn=turns.step)
+    load = meter.stop()
+    return BenchResult(
+        rows=[
+            dataclasses.replace(row, samples=taken)
+            for row, taken in zip(rows, samples[: len(rows)], strict=True)
+        ],
+        peaks=[
+            Peak(arithmetic, threads, peak.MACS, taken)
+            for (arithmetic, threads), taken in zip(ceilings, samples[len(rows) :], strict=True)
+        ],
+        plan=plan,
+        machine=this_machine(),
+        load=load,
+        started=started,
+    )
+
+
+def _memories(entrants: Sequence[Entrant], progress: Progress) -> list[Memory]:
+    found = []
+    for index, entrant in enumerate(entrants):
+        progress(f"memory of {entrant.name} in {entrant.runtime}", index, len(entrants))
+        found.append(measure_memory(lineup.as_dict(entrant)))
+    return found
+
+
+def _contender(entrant: Entrant, runner: Runner) -> Contender:
+    tensor = lineup.tensor_for(runner.manifest, *entrant.size_for(runner.manifest))
+    label = f"{entrant.name} in {entrant.runtime}, {entrant.threads} threads"
+    return Contender(label, lambda: runner.infer(tensor), _prepare(entrant))
+
+
+def _prepare(entrant: Entrant) -> Callable[[], None]:
+    """torch's number of threads is global; every other runtime's belongs to its session."""
+    if entrant.runtime != "torch":
+        return lambda: None
+    import torch
+
+    return lambda: torch.set_num_threads(entrant.threads)
+
+
+def _row(entrant: Entrant, runner: Runner, memory: Memory | None) -> Row:
+    """All of the row that is known before it is timed."""
+    manifest, info = runner.manifest, runner.info()
+    height, width = entrant.size_for(manifest)
+    return Row(
+        artifact=entrant.name,
+        runtime=entrant.runtime,
+        runtime_version=str(info.version),
+        delegate=str(info.delegate or ""),
+        threads=entrant.threads,
+        height=height,
+        width=width,
+        scale=manifest.scale,
+        precision=manifest.precision,
+        samples=[],
+        macs=_macs(entrant, manifest, height, width),
+        sha256=manifest.sha256,
+        memory=memory,
+        manifest=dataclasses.asdict(manifest),
+    )
+
+
+def _macs(entrant: Entrant, manifest: Any, height: int, width: int) -> int | None:
+    if manifest.macs is not None or entrant.is_artifact:
+        return manifest.macs
+    return lineup.count_macs(lineup.load_network(entrant.model), height, width)
+
+
+class _Counter:
+    """Turns finished, as progress."""
+
+    def __init__(self, progress: Progress, what: str, total: int) -> None:
+        self._progress, self._what, self._total, self._done = progress, what, total, 0
+        progress(what, 0, total)
+
+    def step(self) -> None:
+        self._done += 1
+        self._progress(self._what, self._done, self._total)

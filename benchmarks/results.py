@@ -1,0 +1,233 @@
+"""What a benchmark leaves behind: figures, raw samples, and everything needed to repeat it.
+
+One JSON document per run, version 1. Readers accept every older version and ignore fields they do
+not know; raw samples are kept, so that a better statistic can be computed later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgesr.benchmarks.harness import Plan
+from edgesr.benchmarks.machine import Load, Machine
+from edgesr.benchmarks.memory import Memory
+from edgesr.benchmarks.peak import Arithmetic
+from edgesr.benchmarks.statistics import Summary, summarize
+
+from edgesr.errors import BadFileError, OutputExistsError
+from edgesr.manifest import write_atomically
+
+VERSION = 1
+
+BUSY = 0.25
+"""Cores kept busy by others from which a run is called disturbed."""
+NOISY = 0.10
+"""Spread from which a row is called noisy."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Matrix-product rate of the machine, taken in turns with the rows."""
+
+    arithmetic: Arithmetic
+    threads: int
+    macs: int
+    samples: list[float]
+    """Milliseconds."""
+
+    @property
+    def rate(self) -> float:
+        """GMAC/s in the median."""
+        return self.macs / summarize(self.samples).median / 1e6
+
+    @property
+    def best_rate(self) -> float:
+        """GMAC/s of the fastest product."""
+        return self.macs / min(self.samples) / 1e6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact in one runtime with one number of threads."""
+
+    artifact: str
+    """File name, or the network's name when a network ran in torch."""
+    runtime: str
+    runtime_version: str
+    delegate: str
+    threads: int
+    height: int
+    width: int
+    scale: float
+    precision: str
+    samples: list[float]
+    """Milliseconds, in the order they were taken."""
+    macs: int | None = None
+    sha256: str = ""
+    memory: Memory | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> Summary:
+        """Median, tail and spread of the samples, in milliseconds."""
+        return summarize(self.samples)
+
+    @property
+    def output_megapixels(self) -> float:
+        """Millions of pixels one call produces."""
+        return self.height * self.width * self.scale**2 / 1e6
+
+    @property
+    def ms_per_megapixel(self) -> float:
+        """Median time per million output pixels: comparable across sizes and scales."""
+        return self.summary.median / self.output_megapixels
+
+    @property
+    def rate(self) -> float | None:
+        """GMAC/s in the median; None where the multiplications are not known."""
+        return None if self.macs is None else self.macs / self.summary.median / 1e6
+
+    @property
+    def best_rate(self) -> float | None:
+        """GMAC/s of the fastest run."""
+        return None if self.macs is None else self.macs / self.summary.best / 1e6
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """One run: all rows were timed in turns on one machine."""
+
+    rows: list[Row]
+    peaks: list[Peak]
+    plan: Plan
+    machine: Machine
+    load: Load
+    started: str
+    """UTC, ISO 8601."""
+    version: int = VERSION
+
+    def peak_for(self, row: Row) -> Peak | None:
+        """The ceiling `row` stands under: same arithmetic, same threads."""
+        from edgesr.benchmarks.peak import arithmetic_of
+
+        wanted = (arithmetic_of(row.precision), row.threads)
+        return next((p for p in self.peaks if (p.arithmetic, p.threads) == wanted), None)
+
+    def share_of_peak(self, row: Row) -> float | None:
+        """Fraction of the GEMM rate `row` reaches: median against median, both disturbed alike."""
+        peak = self.peak_for(row)
+        return None if peak is None or row.rate is None else row.rate / peak.rate
+
+    def warnings(self) -> list[str]:
+        """Reasons not to quote these figures."""
+        said = []
+        before, others = self.load.before, self.load.others
+        if others is not None and others > BUSY:
+            said.append(
+                f"other processes kept {others:.1f} of {self.machine.cores} cores busy during the "
+                "run; compare rows with each other, quote none, and run again on a quiet machine"
+            )
+        elif others is None and before is not None and before > BUSY * self.machine.cores:
+            said.append(
+                f"the load average was {before:.1f} when the run began; run again when idle"
+            )
+        for row in self.rows:
+            if row.threads > self.machine.cores:
+                said.append(
+                    f"{row.threads} threads on {self.machine.cores} cores time the scheduler"
+                )
+            if row.summary.spread > NOISY:
+                said.append(
+                    f"{row.artifact} in {row.runtime} with {row.threads} thread(s) varies by "
+                    f"{row.summary.spread:.0%}: its fastest run was {row.summary.best:.1f} ms"
+                )
+        return list(dict.fromkeys(said))
+
+    def table(self) -> list[dict[str, Any]]:
+        """One flat mapping per row, for tables and CSV: times in ms, memory in MB, shares to 1."""
+        flat = []
+        for row in self.rows:
+            summary, peak = row.summary, self.peak_for(row)
+            flat.append({
+                "artifact": row.artifact, "runtime": row.runtime, "threads": row.threads,
+                "precision": row.precision, "height": row.height, "width": row.width,
+                "scale": row.scale, "runs": summary.runs,
+                "median_ms": summary.median, "p90_ms": summary.p90, "p99_ms": summary.p99,
+                "best_ms": summary.best, "spread": summary.spread,
+                "peak_mb": row.memory.increase_mb if row.memory else None,
+                "ms_per_megapixel": row.ms_per_megapixel,
+                "gmac_per_s": row.rate,
+                "gemm_gmac_per_s": peak.rate if peak else None,
+                "share_of_peak": self.share_of_peak(row),
+                "runtime_version": row.runtime_version, "delegate": row.delegate,
+                "sha256": row.sha256,
+            })  # fmt: skip
+        return flat
+
+    def to_json(self) -> str:
+        """The whole result: raw samples, and the computed table for readers without edgesr."""
+        return json.dumps({**dataclasses.asdict(self), "table": self.table()}, indent=1) + "\n"
+
+
+def write_result(result: BenchResult, path: Path, *, force: bool = False) -> None:
+    """Write the result as JSON.
+
+    Raises:
+        OutputExistsError: the file is there and `force` is not given.
+        EnvironmentLimitError: it cannot be written.
+    """
+    if path.exists() and not force:
+        raise OutputExistsError(f"{path} exists already; --force overwrites it")
+    write_atomically(path, result.to_json().encode())
+
+
+def read_result(path: Path) -> BenchResult:
+    """Read what `write_result` wrote.
+
+    Raises:
+        BadFileError: missing, not a benchmark result, or of a newer version.
+    """
+    try:
+        document = json.loads(path.read_text())
+        version = document["version"]
+        if version > VERSION:
+            raise BadFileError(
+                f"{path} is a benchmark of version {version}; this edgesr reads up to {VERSION}"
+            )
+        return BenchResult(
+            rows=[_row(row) for row in document["rows"]],
+            peaks=[Peak(**_known(Peak, peak)) for peak in document["peaks"]],
+            plan=Plan(**_known(Plan, document["plan"])),
+            machine=_machine(document["machine"]),
+            load=Load(**_known(Load, document["load"])),
+            started=document["started"],
+            version=version,
+        )
+    except OSError as error:
+        raise BadFileError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadFileError(f"{path} is not a result of `edgesr bench`: {error!r}") from error
+
+
+def _row(document: Mapping[str, Any]) -> Row:
+    fields = _known(Row, document)
+    if fields.get("memory") is not None:
+        fields["memory"] = Memory(**_known(Memory, fields["memory"]))
+    return Row(**fields)
+
+
+def _machine(document: Mapping[str, Any]) -> Machine:
+    fields = _known(Machine, document)
+    fields["instructions"] = tuple(fields["instructions"])
+    return Machine(**fields)
+
+
+def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `document` that this version of the dataclass has."""
+    names = {f.name for f in dataclasses.fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
