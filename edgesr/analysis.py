@@ -23,6 +23,8 @@ from torch.utils._pytree import tree_leaves
 from edgesr.network import Network
 from edgesr.reach import Reach, follow, is_pointwise
 
+aten = torch.ops.aten
+
 HD = (720, 1280)
 """Output size at which papers count multiply-accumulates: height, width."""
 
@@ -121,7 +123,8 @@ def deployed(module: nn.Module) -> nn.Module:
 class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs operators on the meta device without torch's shape functions written in Python.
 
-    Those of pixel-by-pixel operators and random numbers import the compiler: seconds, for nothing.
+    Those import the compiler, which takes seconds; torch has them for pixel-by-pixel operators,
+    random numbers, `cat`, `mean`, `eye` and resizing.
     """
 
     @classmethod
@@ -129,6 +132,9 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False  # True would import it as well.
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is aten.eye.default:
+            return torch.empty(args[0], args[0], **kwargs)
         inputs = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
         if inputs and inputs[0].is_meta:
             if func._schema.is_mutable:
@@ -136,12 +142,16 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if is_pointwise(func):
                 shapes = (tensor.shape for tensor in inputs)
                 return inputs[0].new_empty(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
-            if func is torch.ops.aten.cat.default:
+            if func is aten.cat.default:
                 dim = args[1] if len(args) > 1 else 0
                 sides = list(inputs[0].shape)
                 sides[dim] = sum(tensor.shape[dim] for tensor in inputs)
                 return inputs[0].new_empty(sides)
-        return func(*args, **(kwargs or {}))
+            if func.overloadpacket.__name__.startswith("upsample_") and args[1] is not None:
+                return inputs[0].new_empty(*inputs[0].shape[:2], *args[1])
+            if func is aten.mean.dim:
+                func = aten.sum.dim_IntList
+        return func(*args, **kwargs)
 
 
 class _Walk(_Shapes):

@@ -22,6 +22,7 @@ RANKS = {
     "edgesr.models": 3,
     "edgesr.weights": 3,
     "edgesr.analysis": 3,
+    "edgesr.reach": 3,
     "edgesr.train": 4,
     "edgesr.collapse": 4,
     "edgesr.runtime": 5,

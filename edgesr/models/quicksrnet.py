@@ -47,8 +47,9 @@ class QuickSRNet(nn.Module):
             both = range(min(conv.in_channels, conv.out_channels))
             conv.weight[both, both, 1, 1] += 1.0
         if not self.link:
-            outputs = torch.arange(self.tail.out_channels)
-            self.tail.weight[outputs, outputs // self.scale**2, 1, 1] += 1.0
+            outputs = range(self.tail.out_channels)
+            colours = [output // self.scale**2 for output in outputs]
+            self.tail.weight[outputs, colours, 1, 1] += 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         features = x
