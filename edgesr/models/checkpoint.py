@@ -9,6 +9,7 @@ and as large as it claims to be before anybody computes with it.
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,18 +115,21 @@ def _check_archive(path: Path) -> None:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, since torch goes by the suffix of a path.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # hostile bytes can raise anything inside the unpickler
-        named = re.search(r"GLOBAL (\S+)|global (\S+) ", str(error))
+        named = re.search(r"GLOBAL (\S+) was not", str(error))
         if named is not None:
-            culprit = next(name for name in named.groups() if name)
             raise BadFileError(
-                f"`{path}` holds python objects (`{culprit}`), not only tensors, and could run "
+                f"`{path}` holds python objects (`{named[1]}`), not only tensors, and could run "
                 "code; it was not opened. Save `model.state_dict()` instead of the model"
             ) from error
+        told = re.search(r"WeightsUnpickler error:\s*(\S.*)", str(error))
         raise BadFileError(
-            f"`{path}` is damaged, truncated, or not only weights; it was opened with "
-            f"weights_only, which said: {_first_line(error)}"
+            f"`{path}` is damaged or truncated, or holds python objects that could run code; it "
+            f"was not opened ({told[1].strip() if told else _reason(error)})"
         ) from error
 
 
@@ -137,13 +141,14 @@ def _read_safetensors(path: Path) -> Any:
         return load_file(path)
     except (SafetensorError, ValueError, OSError, RuntimeError) as error:
         raise BadFileError(
-            f"`{path}` is a damaged or truncated safetensors file: {_first_line(error)}"
+            f"`{path}` is a damaged or truncated safetensors file: {_reason(error)}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """First sentence of a library's message."""
     lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+    return lines[0].split("  (Could")[0][:160] if lines else type(error).__name__
 
 
 def _state_dict(content: Any, path: Path) -> Tensors:

@@ -1,0 +1,395 @@
+"""Intake: every container and nesting gives the same network; every bad file gives one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import types
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from edgesr.errors import BadFileError, CheckpointError, EdgesrError, UsageError
+from edgesr.models import create, entries, intake
+from edgesr.models.checkpoint import read_checkpoint
+from edgesr.models.intake import load
+from edgesr.models.keymaps import KEYMAPS
+from edgesr.models.recognise import expected_shapes, recognise
+from edgesr.network import Network
+
+Tensors = dict[str, Tensor]
+NAME = "ncnet-x3"
+
+
+@pytest.fixture
+def weights() -> Tensors:
+    torch.manual_seed(7)
+    return create(NAME).module.state_dict()
+
+
+def same(network: Network, weights: Tensors) -> bool:
+    state = network.module.state_dict()
+    return state.keys() == weights.keys() and all(torch.equal(state[k], weights[k]) for k in state)
+
+
+def prefixed(prefix: str, weights: Tensors) -> Tensors:
+    return {prefix + key: tensor for key, tensor in weights.items()}
+
+
+CONTAINERS: dict[str, Callable[[Tensors, Path], None]] = {
+    "safetensors": save_file,
+    "zip": torch.save,
+    "legacy": lambda w, p: torch.save(w, p, _use_new_zipfile_serialization=False),
+    "params": lambda w, p: torch.save({"params": w, "epoch": 3}, p),
+    "averaged": lambda w, p: torch.save(
+        {"params": {k: v + 1 for k, v in w.items()}, "params_ema": w}, p
+    ),
+    "trainer": lambda w, p: torch.save(
+        {"epoch": 1, "model": {"state_dict": prefixed("module.", w)}, "optimizer": {"lr": 1.0}}, p
+    ),
+    "parallel": lambda w, p: torch.save(prefixed("module.", w), p),
+    "compiled": lambda w, p: torch.save(prefixed("_orig_mod.module.", w), p),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_gives_the_same_network(container: str, weights: Tensors, tmp_path: Path):
+    path = tmp_path / "any.name"
+    CONTAINERS[container](weights, path)
+    network = load(path)
+    assert network.name == NAME and network.scale == 3 and network.value_range == 1.0
+    assert same(network, weights)
+    assert not network.module.training
+    assert not any(parameter.requires_grad for parameter in network.module.parameters())
+    assert "any.name" in network.notes[0] and network.licence == "unknown"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(dtype: torch.dtype, weights: Tensors, tmp_path: Path):
+    path = tmp_path / "half.pth"
+    torch.save({key: tensor.to(dtype) for key, tensor in weights.items()}, path)
+    expected = {key: tensor.to(dtype).float() for key, tensor in weights.items()}
+    assert same(load(path), expected)
+
+
+def spelled_as(source: str, name: str) -> Tensors:
+    """Random weights of a network under the names of a published code base."""
+    (keymap,) = [k for k in KEYMAPS if k.source == source]
+    torch.manual_seed(1)
+    state = create(name).module.state_dict()
+    return {THEIRS[source](key): tensor for key, tensor in state.items()} | dict(keymap.constants)
+
+
+def _edsr(key: str) -> str:
+    """sanghyun-son/EDSR-PyTorch, written out by hand from its code."""
+    for ours, theirs in (("first", "body.0"), ("second", "body.2"), ("blocks", "body")):
+        key = key.replace(ours, theirs)
+    key = key.replace("tail.", "tail.1.").replace("upsample.", "tail.0.").replace("fuse", "body.16")
+    return key.replace("head", "head.0")
+
+
+def _mdsr(key: str) -> str:
+    for ours, theirs in (("first", "body.0"), ("second", "body.2"), ("blocks", "body")):
+        key = key.replace(ours, theirs)
+    key = key.replace("tail.", "tail.0.").replace("pre.", "pre_process.")
+    return key.replace("fuse", "body.16").replace("head", "head.0")
+
+
+def _basicsr(key: str) -> str:
+    for ours, theirs in (
+        ("first", "conv1"), ("second", "conv2"), ("blocks", "body"), ("tail", "conv_last"),
+        ("head", "conv_first"), ("fuse", "conv_after_body"),
+    ):  # fmt: skip
+        key = key.replace(ours, theirs)
+    return key
+
+
+THEIRS: dict[str, Callable[[str], str]] = {
+    "sanghyun-son/EDSR-PyTorch, EDSR": _edsr,
+    "sanghyun-son/EDSR-PyTorch, MDSR": _mdsr,
+    "XPixelGroup/BasicSR, EDSR": _basicsr,
+}
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("source", [s for s in THEIRS if "MDSR" not in s])
+def test_edsr_as_others_spell_it(source: str, scale: int, tmp_path: Path):
+    """The other spellings are tested on the published files themselves, with the pack."""
+    path = tmp_path / "edsr.pt"
+    torch.save(spelled_as(source, f"edsr-baseline-x{scale}"), path)
+    network = load(path)
+    assert network.name == f"edsr-baseline-x{scale}" and source in network.notes[0]
+    torch.manual_seed(1)
+    assert same(network, create(network.name).module.state_dict())
+
+
+def test_mdsr_holds_every_scale_so_one_must_be_named(tmp_path: Path):
+    path = tmp_path / "mdsr.pt"
+    torch.save(spelled_as("sanghyun-son/EDSR-PyTorch, MDSR", "mdsr-baseline-x2"), path)
+    with pytest.raises(CheckpointError, match=r"mdsr-baseline-x2, .*-x3, .*-x4; .* --scale"):
+        load(path)
+    network = load(path, scale=3)
+    assert network.name == "mdsr-baseline-x3" and network.module.scale == 3
+
+
+def test_another_mean_shift_is_refused(tmp_path: Path):
+    """A network trained on 0..1 has the mean in 0..1: same names, another function."""
+    tensors = spelled_as("sanghyun-son/EDSR-PyTorch, EDSR", "edsr-baseline-x2")
+    tensors["sub_mean.bias"] = tensors["sub_mean.bias"] / 255
+    torch.save(tensors, tmp_path / "edsr.pt")
+    with pytest.raises(CheckpointError, match=r"sub_mean\.bias.*another value range"):
+        load(tmp_path / "edsr.pt")
+
+
+def test_no_two_networks_are_confused():
+    """Whatever we train and save is recognised as itself, from names and shapes alone."""
+    for entry in entries().values():
+        for scale in entry.scales:
+            shapes = expected_shapes(entry, scale)
+            tensors = {key: torch.empty(shape) for key, shape in shapes.items()}
+            match = recognise(tensors, "any", scale=scale)
+            assert match is not None and match.name == f"{entry.name}-x{scale}"
+
+
+def test_architecture_is_forced(weights: Tensors, tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    torch.save(weights, path)
+    assert load(path, architecture="ncnet").name == NAME
+    assert load(path, architecture=NAME).name == NAME
+    with pytest.raises(CheckpointError, match=r"does not fit rlfn-.*which was asked for"):
+        load(path, architecture="rlfn")
+    with pytest.raises(CheckpointError, match="scale 2 was asked for"):
+        load(path, scale=2)
+    with pytest.raises(UsageError, match="did you mean ncnet"):
+        load(path, architecture="ncnett")
+    with pytest.raises(UsageError, match="comes in scales"):
+        load(path, architecture="ncnet", scale=8)
+
+
+# Bad weights in a good file
+
+
+def test_missing_and_left_over_keys_are_named(weights: Tensors, tmp_path: Path):
+    weights["stranger.weight"] = weights.pop("tail.bias")
+    weights["body.0.weight"] = weights["body.0.weight"][:, :, :1]
+    torch.save(weights, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError) as raised:
+        load(tmp_path / "odd.pth")
+    message = str(raised.value)
+    assert "1 missing (tail.bias)" in message
+    assert "1 left over (stranger.weight)" in message
+    assert "body.0.weight is 32x3x1x3, not 32x3x3x3" in message
+    assert "ncnet-x3" in message and "--architecture" in message
+
+
+def test_published_keys_are_reported_in_their_own_spelling(tmp_path: Path):
+    source = "XPixelGroup/BasicSR, EDSR"
+    tensors = spelled_as(source, "edsr-baseline-x2")
+    tensors["conv_last.weight"] = torch.zeros(3, 5, 3, 3)
+    torch.save(tensors, tmp_path / "edsr.pth")
+    with pytest.raises(CheckpointError, match=r"conv_last\.weight is 3x5x3x3, not 3x64x3x3"):
+        load(tmp_path / "edsr.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("container", ["safetensors", "zip"])
+def test_weights_that_are_not_finite(
+    value: float, container: str, weights: Tensors, tmp_path: Path
+):
+    weights["body.2.bias"][5] = value
+    CONTAINERS[container](weights, tmp_path / "diverged")
+    with pytest.raises(CheckpointError, match=r"`body\.2\.bias` has 1 NaN or infinite of 32"):
+        load(tmp_path / "diverged")
+
+
+def test_unknown_architecture_names_the_ways_out(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    torch.save({"attention.query.weight": torch.zeros(4, 4)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"attention\.query\.weight.*edgesr\[community\]"):
+        load(tmp_path / "other.pth")
+
+
+def test_spandrel_is_asked_when_it_is_there(tmp_path: Path, monkeypatch):
+    class Loader:
+        def __init__(self, device: str):
+            assert device == "cpu"
+
+        def load_from_state_dict(self, tensors: Tensors) -> types.SimpleNamespace:
+            assert list(tensors) == ["strange.weight"]
+            return types.SimpleNamespace(
+                model=nn.Upsample(scale_factor=2), scale=2, input_channels=3, output_channels=3,
+                size_requirements=types.SimpleNamespace(multiple_of=8),
+                architecture=types.SimpleNamespace(id="SwinX", name="Swin X"),
+            )  # fmt: skip
+
+    monkeypatch.setitem(sys.modules, "spandrel", types.SimpleNamespace(ModelLoader=Loader))
+    torch.save({"strange.weight": torch.zeros(4)}, tmp_path / "x.pth")
+    network = load(tmp_path / "x.pth")
+    assert (network.name, network.pad_multiple, network.exact_tiling) == ("swinx-x2", 8, False)
+
+
+# Bad files
+
+
+class Evil:
+    """Runs code when unpickled by a careless reader."""
+
+    def __reduce__(self):
+        return (Path.write_text, (Path("owned"), "owned"))
+
+
+def _evil_zip(path: Path) -> None:
+    torch.save({"weight": Evil()}, path)
+
+
+def _evil_legacy(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"weight": Evil()}))
+
+
+def _zip_of(path: Path, members: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def _truncated(path: Path, save: Callable[..., None]) -> None:
+    whole = path.with_suffix(".whole")
+    save(create(NAME).module.state_dict(), whole)
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+
+
+def _claims_too_much(path: Path) -> None:
+    torch.save({"weight": torch.zeros(1).expand(1_000_000, 1_000_000)}, path)
+
+
+def _truncated_tflite(path: Path) -> None:
+    path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(40))
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda p: None, "does not exist"),
+    "folder": (lambda p: p.mkdir(), "is a folder"),
+    "empty": (lambda p: p.touch(), "is empty"),
+    "text": (lambda p: p.write_text("weights go here"), "is no checkpoint"),
+    "short": (lambda p: p.write_bytes(b"\x08"), "is no checkpoint"),
+    "picture": (lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64)), "is no checkpoint"),
+    "web page": (lambda p: p.write_text("<!DOCTYPE html><html>404"), "web page"),
+    "lfs": (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "truncated zip": (lambda p: _truncated(p, torch.save), "truncated"),
+    "truncated legacy": (lambda p: _truncated(p, CONTAINERS["legacy"]), "truncated"),
+    "truncated safetensors": (lambda p: _truncated(p, save_file), "truncated safetensors"),
+    "lying safetensors": (
+        lambda p: p.write_bytes((1 << 62).to_bytes(8, "little") + b"{}"), "safetensors",
+    ),
+    "truncated tflite": (_truncated_tflite, "truncated TFLite"),
+    "hostile zip": (_evil_zip, "could run code"),
+    "hostile legacy": (_evil_legacy, "could run code"),
+    "whole model": (lambda p: torch.save(nn.Conv2d(1, 1, 1), p), "state_dict"),
+    "zip slip": (lambda p: _zip_of(p, {"../../owned": b"x", "a/data.pkl": b""}), "hostile archive"),
+    "absolute": (lambda p: _zip_of(p, {"/owned": b"x"}), "hostile archive"),
+    "drive": (lambda p: _zip_of(p, {"C:\\owned": b"x"}), "hostile archive"),
+    "zip bomb": (
+        lambda p: _zip_of(p, {"a/data.pkl": bytes(1 << 20)}, zipfile.ZIP_DEFLATED), "compressed",
+    ),
+    "other zip": (lambda p: _zip_of(p, {"notes.txt": b"x"}), "without weights"),
+    "garbled pickle": (lambda p: _zip_of(p, {"a/data.pkl": b"\x80\x02garbage"}), "damaged"),
+    "list": (lambda p: torch.save([torch.zeros(1)], p), "list, not a dictionary"),
+    "no tensors": (lambda p: torch.save({"epoch": 3, "lr": 0.1}, p), "holds `epoch`, `lr`"),
+    "sparse": (lambda p: torch.save({"w": torch.eye(3).to_sparse()}, p), "sparse"),
+    "stretched": (_claims_too_much, "claims 1000000000000 values"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_end_in_one_sentence(case: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make, message = BAD[case]
+    path = tmp_path / "file.pth"
+    make(path)
+    before = {p.name for p in tmp_path.iterdir()}
+    with pytest.raises(BadFileError) as raised:
+        load(str(path))
+    assert message in str(raised.value) and "file.pth" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert {p.name for p in tmp_path.iterdir()} == before, "something was extracted or run"
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy", "safetensors"])
+def test_files_cut_anywhere_never_give_a_traceback(
+    container: str, weights: Tensors, tmp_path: Path, rng: np.random.Generator
+):
+    """Cut and flipped bytes: an error of ours, or (a flipped weight) a network all the same."""
+    CONTAINERS[container]({"tail.bias": weights["tail.bias"]}, tmp_path / "whole")
+    data = (tmp_path / "whole").read_bytes()
+    path = tmp_path / "damaged.pth"
+    for _ in range(60):
+        damaged = bytearray(data[: rng.integers(1, len(data))])
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            read_checkpoint(path)
+        except EdgesrError as error:
+            assert "damaged.pth" in str(error)
+
+
+# Names and factories
+
+
+def test_names_without_shipped_weights_say_which_have_some(monkeypatch):
+    monkeypatch.setattr(intake, "shipped_names", lambda: ["plain-m-x3"])
+    with pytest.raises(UsageError, match=r"no weights are shipped for `rlfn-x4`.*plain-m-x3"):
+        load("rlfn-x4")
+    with pytest.raises(UsageError, match="no network is called `nonsense`"):
+        load("nonsense-x2")
+    with pytest.raises(BadFileError, match="does not exist"):
+        load("runs/best-x2")
+
+
+def test_every_shipped_weight_loads():
+    for name in intake.shipped_names():
+        network = load(name)
+        assert network.name == name and network.licence == "Apache-2.0"
+
+
+def test_factories(tmp_path: Path, monkeypatch):
+    (tmp_path / "stranger.py").write_text(
+        "import torch\n"
+        "def build(): return torch.nn.Upsample(scale_factor=2)\n"
+        "nn = torch.nn\n"
+        "def luma(): return nn.Sequential(nn.Conv2d(1, 4, 1), nn.PixelShuffle(2))\n"
+        "def same(): return torch.nn.Linear(3, 3)\n"
+        "def number(): return 3\n"
+        "def broken(): raise RuntimeError('no luck')\n"
+        "ready = torch.nn.Upsample(scale_factor=3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    network = load("stranger:build")
+    assert (network.scale, network.colour, network.name) == (2, "rgb", "build-x2")
+    assert load("stranger:luma").colour == "y"
+    assert load("stranger:ready", scale=3).scale == 3
+    for spec, message in (
+        ("stranger:number", "returned a int"),
+        ("stranger:broken", "RuntimeError: no luck"),
+        ("stranger:nothing", "has no attribute 'nothing'"),
+        ("strangest:build", "No module named 'strangest'"),
+        ("stranger:same", "no image enlarging network"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            load(spec)
+    with pytest.raises(UsageError, match="enlarges by 2, not by 4"):
+        load("stranger:build", scale=4)
+
+
+def test_pickles_are_not_read_by_suffix(tmp_path: Path):
+    """A hostile pickle with an innocent name is still opened as what it is."""
+    _evil_legacy(tmp_path / "weights.safetensors")
+    with pytest.raises(BadFileError, match="could run code"):
+        load(tmp_path / "weights.safetensors")
+    assert not Path("owned").exists()
