@@ -1,0 +1,181 @@
+"""One way to run anything: a `Session` per artifact and runtime.
+
+    session = open_session(Path("plain-m-x3_int8_360x640.tflite"), threads=2)
+    image = session.run(image)             # uint8 in, uint8 out, the artifact's own size
+    image = upscale(session, image)        # any size: edgesr.runtime.upscale
+
+| file      | runtimes, the first is the default                                                  |
+|-----------|-------------------------------------------------------------------------------------|
+| `.tflite` | `litert` (the interpreter that is installed), `litert-reference` (its plain kernels), `tflite-runtime`, `tensorflow` |
+| `.onnx`   | `onnxruntime`, `openvino`                                                           |
+| `.xml`    | `openvino`                                                                          |
+
+A runtime is imported when a session of it is opened, not before.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from edgesr.errors import BadFileError, UsageError
+from edgesr.manifest import Manifest, read_manifest, sha256_of
+from edgesr.runtime.pixels import Array, Image, check_image, to_image, to_tensor
+from edgesr.runtime.tiles import Tiling
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What runs the artifact."""
+
+    runtime: str
+    version: str
+    device: str
+    threads: int
+    delegate: str = ""
+    """What took over the graph (`XNNPACK`), or which kernels run it."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what to know before trusting a latency."""
+
+
+class Session(Protocol):
+    """An artifact (or a network) loaded into a runtime."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What its tensors mean."""
+
+    def run(self, image: Image) -> Image:
+        """uint8 HxWxC to uint8 sHxsWxC; H and W are the artifact's own unless it is dynamic."""
+
+    def infer(self, tensor: Array) -> Array:
+        """Raw tensors in the artifact's element type and layout: what a benchmark times."""
+
+    def info(self) -> SessionInfo:
+        """Runtime, version, device, threads, delegate."""
+
+    def tiling(self) -> Tiling:
+        """How an image of another size may be cut."""
+
+
+class TensorSession(ABC):
+    """`run` and `tiling` for every session that has `infer` and a manifest."""
+
+    manifest: Manifest
+
+    @abstractmethod
+    def infer(self, tensor: Array) -> Array:
+        """See `Session.infer`."""
+
+    @abstractmethod
+    def info(self) -> SessionInfo:
+        """See `Session.info`."""
+
+    def bytes_per_pixel(self) -> int:
+        """Memory one LR pixel takes while the network runs; asked of dynamic artifacts only."""
+        return Tiling.bytes_per_pixel
+
+    def run(self, image: Image) -> Image:
+        """See `Session.run`.
+
+        Raises:
+            UsageError: not the size or type the artifact takes.
+            BadFileError: the file does not put out what its manifest says.
+        """
+        check_image(image, self.manifest)
+        out = to_image(self.infer(to_tensor(image, self.manifest)), self.manifest)
+        height, width, channels = image.shape
+        wanted = (height * self.manifest.scale, width * self.manifest.scale, channels)
+        if out.shape != wanted:
+            raise BadFileError(
+                f"{self.manifest.artifact} puts out {out.shape}, its manifest says {wanted}"
+            )
+        return out
+
+    def tiling(self) -> Tiling:
+        """See `Session.tiling`."""
+        facts = self.manifest
+        dynamic = facts.height is None or facts.width is None
+        return Tiling(
+            height=facts.height,
+            width=facts.width,
+            multiple=facts.pad_multiple,
+            halo=facts.halo if facts.exact_tiling else None,
+            bytes_per_pixel=self.bytes_per_pixel() if dynamic else Tiling.bytes_per_pixel,
+        )
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a runtime's adapter lives and which files it opens."""
+
+    opener: str
+    """`module:function`, called with (artifact, manifest, threads)."""
+    suffixes: tuple[str, ...]
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "litert": Runtime("edgesr.runtime.litert:open_litert", (".tflite",)),
+    "litert-reference": Runtime("edgesr.runtime.litert:open_reference", (".tflite",)),
+    "tflite-runtime": Runtime("edgesr.runtime.litert:open_tflite_runtime", (".tflite",)),
+    "tensorflow": Runtime("edgesr.runtime.litert:open_tensorflow", (".tflite",)),
+    "onnxruntime": Runtime("edgesr.runtime.ort:OrtSession", (".onnx",)),
+    "openvino": Runtime("edgesr.runtime.ov:OpenVinoSession", (".xml", ".onnx")),
+}
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether the name ends like a file that some runtime opens."""
+    return bool(runtimes_for(path))
+
+
+def runtimes_for(path: Path) -> list[str]:
+    """Names of the runtimes that open this kind of file; the first is the default."""
+    return [name for name, runtime in RUNTIMES.items() if path.suffix in runtime.suffixes]
+
+
+def open_session(artifact: Path | str, *, runtime: str | None = None, threads: int = 1) -> Session:
+    """Load an artifact into a runtime.
+
+    Args:
+        runtime: a key of `RUNTIMES`; None takes the file type's first.
+        threads: for one inference.
+
+    Raises:
+        UsageError: no runtime of that name, or none of it for this type of file.
+        BadFileError: no manifest, changed since it was exported, truncated or hostile.
+        EnvironmentLimitError: the runtime's package is not installed.
+    """
+    artifact = Path(artifact)
+    fitting = runtimes_for(artifact)
+    if not fitting:
+        kinds = sorted({suffix for known in RUNTIMES.values() for suffix in known.suffixes})
+        raise UsageError(f"no runtime opens {artifact.name}; they open {', '.join(kinds)}")
+    name = runtime or fitting[0]
+    if name not in fitting:
+        known = "cannot open" if name in RUNTIMES else "is no runtime edgesr knows; to open"
+        raise UsageError(f"`{name}` {known} {artifact.name}, choose {' or '.join(fitting)}")
+    if threads < 1:
+        raise UsageError(f"{threads} threads cannot run anything; give 1 or more")
+    manifest = read_manifest(artifact)
+    _check_hash(artifact, manifest)
+    module, function = RUNTIMES[name].opener.split(":")
+    session: Session = getattr(import_module(module), function)(artifact, manifest, threads)
+    return session
+
+
+def _check_hash(artifact: Path, manifest: Manifest) -> None:
+    files = [artifact]
+    if artifact.suffix == ".xml":
+        files.append(artifact.with_suffix(".bin"))
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise BadFileError(f"no such file: {missing[0]}")
+    if manifest.sha256 and sha256_of(*files) != manifest.sha256:
+        raise BadFileError(
+            f"{artifact} is not the file its manifest was written for (sha256 differs): truncated, "
+            "or replaced; export it again"
+        )
