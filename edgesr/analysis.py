@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from edgesr.graph import channels_of_input
 from edgesr.network import Network
 from edgesr.reach import Reach, follow, is_pointwise
 
@@ -38,56 +40,73 @@ class ReceptiveField(NamedTuple):
     """LR pixels that a tile needs around it so that its inside equals the whole image's."""
 
 
-def parameters(network: Network | nn.Module) -> int:
-    """Numbers that define the network in the form given: its weights, biases and slopes.
+@dataclass(frozen=True)
+class Analysis:
+    """What one walk over a network, in the form given, finds."""
+
+    height: int
+    width: int
+    """LR size of the walk."""
+    parameters: int
+    """Numbers that define the network: its weights, biases and slopes.
 
     Counted are the constants that meet the image, so a kernel composed from training branches
-    counts as the one kernel it is; never more than were trained, so a fixed one-hot kernel is
-    free. For the deployed form pass `collapse(network)[0]` or `deployed(module)`.
+    counts as the one kernel it is. In a module, never more than were trained: a fixed one-hot
+    kernel is free. In a graph, all that is stored.
     """
-    module = _module(network)
-    walk = _Walk()
-    _run(walk, network, *_sides(network, 32, 32))
-    used = sum(tensor.numel() for tensor in walk.constants.values())
-    trained = sum(p.numel() for p in module.parameters())
-    return min(used, trained) if trained else used
+    macs: int
+    """Multiply-accumulates of convolutions and matrix products for one image."""
+    receptive_field: ReceptiveField
+    exact_tiling: bool
+    """Whether tiles with a halo give the pixels of the whole image: the window is bounded and
+    does not drift. With strides inside, tiles must start at multiples of `pad_multiple`."""
 
 
-def macs(network: Network | nn.Module, height: int | None = None, width: int | None = None) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one image, in the form given.
+def analyse(
+    network: Network | nn.Module, height: int | None = None, width: int | None = None
+) -> Analysis:
+    """Walk once over a network, a traced graph or any later form of it.
 
     Args:
-        height, width: input size; None takes the one whose output is 1280x720, as papers count.
-            A bare module does not know its scale and needs both.
+        height, width: input size; None takes the one whose output is 1280x720, as papers count
+            (360 x 640 for a graph, which does not know its scale). Rounded up to `pad_multiple`.
+
+    Where strides and an enlargement to the image's size meet (ESA), the receptive field drifts
+    over the image and is given for this size. An operator of unknown reach counts as reading
+    everything.
     """
     if height is None or width is None:
         scale = getattr(network, "scale", None)
-        if not isinstance(scale, int):
-            raise TypeError("give height and width: a bare module has no scale of its own")
-        height, width = (round(side / scale) for side in HD)
+        height, width = (round(side / (scale if isinstance(scale, int) else 2)) for side in HD)
+    multiple = getattr(network, "pad_multiple", 1)
+    height, width = (-(-side // multiple) * multiple for side in (height, width))
+    module = network.module if isinstance(network, Network) else network
     walk = _Walk()
-    _run(walk, network, *_sides(network, height, width))
-    return walk.macs
+    image, result = _run(walk, module, _channels(network), height, width)
+    count = sum(tensor.numel() for tensor in walk.constants.values())
+    if not isinstance(module, torch.fx.GraphModule):  # a graph keeps composed kernels as buffers
+        count = min(count, sum(parameter.numel() for parameter in module.parameters()))
+    reach = walk.reach_of(result)
+    field, steady = ReceptiveField(None, None), False
+    if reach is not None:
+        reach = reach.per_input_pixel(image, result)
+        field, steady = ReceptiveField(reach.size, reach.halo), reach.steady
+    return Analysis(height, width, count, walk.macs, field, steady)
+
+
+def parameters(network: Network | nn.Module) -> int:
+    """`Analysis.parameters`. For the deployed count pass `collapse(network)[0]` or a `sketch`."""
+    return analyse(network).parameters
+
+
+def macs(network: Network | nn.Module, height: int | None = None, width: int | None = None) -> int:
+    """`Analysis.macs` for one input of `height` x `width`; None for an output of 1280x720."""
+    return analyse(network, height, width).macs
 
 
 def receptive_field(network: Network | nn.Module) -> ReceptiveField:
-    """Side and halo of the window of LR pixels that the output of one LR pixel can read.
-
-    Where strides and an enlargement to the image's size meet (ESA), the window moves over the
-    image; it is then given as it is at 360 x 640. An operator of unknown reach counts as reading
-    everything.
-    """
-    reach = _reach(network)
-    if reach is None:
-        return ReceptiveField(None, None)
-    return ReceptiveField(reach.size, reach.halo)
-
-
-def tiles_exactly(network: Network | nn.Module) -> bool:
-    """Whether tiles with a halo give the pixels of the whole image: the window is bounded and
-    does not move. With strides inside, tiles must start at multiples of `pad_multiple`."""
-    reach = _reach(network)
-    return reach is not None and reach.steady
+    """`Analysis.receptive_field`: side of the window and halo of a tile, or two times None."""
+    return analyse(network).receptive_field
 
 
 def sketch(name: str) -> Network:
@@ -157,11 +176,10 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Walk(_Shapes):
     """Watches operators go by and follows those whose input depends on the image."""
 
-    def __init__(self, *, reach: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         self.constants: dict[int, Tensor] = {}
-        self._follow = reach
         # Keeping the tensors keeps their ids from being used again.
         self._images: dict[int, tuple[Tensor, Reach | None]] = {}
 
@@ -184,8 +202,7 @@ class _Walk(_Shapes):
         self.macs += _macs(func, args, outputs[0])
         known = [(image, self.reach_of(image)) for image in images]
         for output in outputs:
-            reach = follow(func, args, known, output) if self._follow else None
-            self._images[id(output)] = output, reach
+            self._images[id(output)] = output, follow(func, args, known, output)
         return result
 
 
@@ -201,21 +218,13 @@ def _macs(func: Any, args: Any, output: Tensor) -> int:
     return 0
 
 
-def _reach(network: Network | nn.Module) -> Reach | None:
-    walk = _Walk(reach=True)
-    image, result = _run(walk, network, *_sides(network, 360, 640))
-    reach = walk.reach_of(result)
-    return None if reach is None else reach.per_input_pixel(image, result)
-
-
 def _run(
-    walk: _Walk, network: Network | nn.Module, height: int, width: int
+    walk: _Walk, module: nn.Module, channels: int, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    module = _module(network)
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     meta = {name: tensor.detach().to("meta") for name, tensor in held.items()}
     dtype = next((t.dtype for t in meta.values() if t.is_floating_point()), torch.float32)
-    image = torch.empty(1, _channels(network), height, width, dtype=dtype, device="meta")
+    image = torch.empty(1, channels, height, width, dtype=dtype, device="meta")
     walk.start(image)
     with torch.no_grad(), _evaluating(module), walk:
         result: Tensor = functional_call(module, meta, (image,))
@@ -235,21 +244,9 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _module(network: Network | nn.Module) -> nn.Module:
-    return network.module if isinstance(network, Network) else network
-
-
 def _channels(network: Network | nn.Module) -> int:
     if isinstance(network, Network):
         return network.channels
     if isinstance(network, torch.fx.GraphModule):
-        from edgesr.graph import channels_of_input
-
         return channels_of_input(network)
     raise TypeError("give a Network or a traced graph: a bare module does not say its channels")
-
-
-def _sides(network: Network | nn.Module, height: int, width: int) -> tuple[int, int]:
-    """The size, rounded up to what the network accepts."""
-    multiple = getattr(network, "pad_multiple", 1)
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple

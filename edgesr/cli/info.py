@@ -1,0 +1,98 @@
+"""`edgesr info`: everything known about a network, a checkpoint or an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def info_command(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="Network with scale (rlfn-x4), checkpoint, artifact, or module:factory.",
+        ),
+    ],
+    architecture: Annotated[
+        str | None, typer.Option(help="Network of a checkpoint, when its keys do not tell.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a network, a checkpoint or an exported file is."""
+    from edgesr.cli.output import show_json, show_table
+    from edgesr.manifest import manifest_path
+
+    path = Path(what)
+    facts = about_artifact(path) if manifest_path(path).exists() else about(what, architecture)
+    if as_json:
+        show_json(facts)
+        return
+    rows = [{"fact": key.replace("_", " "), "value": _text(value)} for key, value in facts.items()]
+    show_table([row for row in rows if row["value"]], title=what)
+
+
+def about(what: str, architecture: str | None = None) -> dict[str, Any]:
+    """Facts about a registered network, with or without weights, or about a checkpoint."""
+    from edgesr.analysis import analyse, deployed, sketch
+    from edgesr.graph import trace
+    from edgesr.models import entries
+    from edgesr.models.intake import load, shipped_names
+
+    names = {f"{entry.name}-x{s}": entry for entry in entries().values() for s in entry.scales}
+    if what in names and what not in shipped_names():
+        network, weights = sketch(what), "none shipped; give a checkpoint file"
+    else:
+        network = load(what, architecture=architecture)
+        weights = "shipped with edgesr" if what in names else what
+        # A stranger's module may keep constants where only a trace finds them.
+        known = network.name in names
+        network = network.with_module(deployed(network.module) if known else trace(network))
+    cost = analyse(network)
+    entry = names.get(network.name)
+    return {
+        "network": network.name,
+        "scale": network.scale,
+        "colour": network.colour,
+        "value_range": network.value_range,
+        "weights": weights,
+        "parameters": cost.parameters,
+        "gmacs_720p": round(cost.macs / 1e9, 3),
+        "receptive_field": cost.receptive_field.size,
+        "halo": cost.receptive_field.halo,
+        "exact_tiling": network.exact_tiling,
+        "pad_multiple": network.pad_multiple,
+        "paper": network.paper,
+        "url": entry.paper.url if entry else "",
+        "licence": network.licence,
+        "notes": list(network.notes),
+    }
+
+
+def about_artifact(path: Path) -> dict[str, Any]:
+    """The manifest of an exported file, and whether the file is still the one it describes."""
+    import dataclasses
+
+    from edgesr.manifest import read_manifest, sha256_of
+
+    manifest = read_manifest(path)
+    beside = path.with_suffix(".bin")  # OpenVINO's weights
+    hashes = [sha256_of(path)] + ([sha256_of(path, beside)] if beside.exists() else [])
+    intact = manifest.sha256 in hashes
+    state = "as exported" if intact else "CHANGED since its manifest was written"
+    return {"file": str(path), "state": state, **dataclasses.asdict(manifest)}
+
+
+def _text(value: Any) -> str:
+    """One cell: nested facts on lines of their own."""
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(map(_text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
