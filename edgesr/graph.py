@@ -197,7 +197,9 @@ def shapes(graph: fx.GraphModule, height: int, width: int) -> dict[str, tuple[in
 
     channels = channels_of_input(graph)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        Recorder(graph).run(torch.empty(1, channels, height, width))
+        weights = (*graph.parameters(), *graph.buffers())
+        dtype = next((t.dtype for t in weights if t.is_floating_point()), torch.float32)
+        Recorder(graph).run(torch.empty(1, channels, height, width, dtype=dtype))
     return found
 
 
