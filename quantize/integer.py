@@ -209,11 +209,21 @@ def mean(step: Step) -> Tensor:
     return _saturate(torch.round(total.float() * multiplier), step.output.zero_point)
 
 
+_POOL_DEFAULTS = (None, (0, 0), False, True, None)
+
+
 def average_pool(step: Step) -> Tensor:
     """Sum of codes over count, halves away from zero (TFLite's AVERAGE_POOL_2D)."""
     x, kernel, *rest = step.args
+    stride, (rows, columns), ceil, inclusive, divisor = [*rest, *_POOL_DEFAULTS[len(rest) :]]
+    if ceil or divisor is not None or ((rows or columns) and not inclusive):
+        raise UnsupportedError(
+            f"layer `{layer_of(step.node)}` ({step.node.name}): average pooling has an int8 form "
+            "only if every window counts the same number of values"
+        )
     count = kernel[0] * kernel[1]
-    total = torch.round(aten.avg_pool2d.default(x.double(), kernel, *rest) * count)
+    x = F.pad(x, (columns, columns, rows, rows), value=step.output.zero_point)
+    total = torch.round(F.avg_pool2d(x.double(), kernel, stride) * count)
     return (torch.sign(total) * torch.floor((total.abs() + count // 2) / count)).float()
 
 

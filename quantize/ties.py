@@ -14,6 +14,9 @@ from edgesr.graph import constant_of, is_call, tensor_nodes
 
 aten = torch.ops.aten
 
+REQUANTIZES = "edgesr_requantizes"
+"""Mark in `node.meta` of a one-hot convolution that is there to change the scale."""
+
 CLIPS = (aten.relu.default, aten.clamp.default)
 """What they cut off needs no codes: the tensor before takes the range after."""
 
@@ -55,7 +58,7 @@ def is_copy(graph: fx.GraphModule, node: fx.Node) -> bool:
     """A convolution with one weight of 1.0 per output channel, such as NCNet's anchor."""
     weight = constant_of(graph, node.args[1])
     bias = constant_of(graph, node.args[2])
-    if weight is None or node.meta.get("edgesr_requantizes") or (bias is not None and bias.any()):
+    if weight is None or node.meta.get(REQUANTIZES) or (bias is not None and bias.any()):
         return False
     ones = (weight == 1).flatten(1).sum(1)
     others = ((weight != 0) & (weight != 1)).any()

@@ -1,0 +1,251 @@
+"""int8 ONNX: QuantizeLinear and DequantizeLinear around float operators, written by hand.
+
+Activations are uint8 (code + 128), weights int8 per channel, biases int32: the form ONNX Runtime
+runs with integer kernels (u8s8), and that OpenVINO, QNN and RKNN import. Operators that only move
+values work on the uint8 codes, without Q and DQ around them: ONNX Runtime would compute them in
+float. ReLUs lie between their producer and its Q, where runtimes fuse them; clips at the limits of
+the codes are left out, because Q saturates there.
+
+On x86 without VNNI, ONNX Runtime adds pairs of products in 16 bits and saturates; only there does
+it differ from the integer reference.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from edgesr.export.lower.ops import depth_to_space, space_to_depth
+from edgesr.export.onnx.builder import OFFSET, TYPES, Builder, Emit
+from edgesr.export.writers import Shape
+from edgesr.quantize import QuantizedGraph
+from edgesr.quantize.integer import check, clip_codes
+from edgesr.quantize.scheme import HIGHEST, LOWEST
+from torch import fx
+
+from edgesr.errors import UnsupportedError, UsageError
+from edgesr.graph import is_call, layer_of, tensor_nodes
+
+aten = torch.ops.aten
+
+
+def to_qdq(quantized: QuantizedGraph, shape: Shape, *, io: str = "uint8") -> onnx.ModelProto:
+    """The quantized graph as a model with input `x` and output `y`.
+
+    Raises:
+        UnsupportedError: an operator has no int8 form here; names it and its layer.
+        UsageError: an element type no model has.
+    """
+    if io not in TYPES:
+        raise UsageError(f"no io type `{io}`; choose {', '.join(TYPES)}")
+    check(quantized.graph)
+    for node in tensor_nodes(quantized.graph):
+        if node.op == "call_function" and node.target not in OPERATORS:
+            raise UnsupportedError(
+                f"layer `{layer_of(node)}` ({node.name}): {node.target} has no int8 form in ONNX"
+            )
+    return Builder(quantized).model(OPERATORS, shape, io)
+
+
+# --- operators ------------------------------------------------------------------------------
+
+
+def _conv(b: Builder, node: fx.Node) -> None:
+    x, _, _, stride, padding, dilation, groups = node.args
+    weights = b.quantized.weights[node.name]
+    scale = weights.scale.numpy()
+    kernel = [
+        b.constant(f"{node.name}.weight", weights.weight.numpy()),
+        b.constant(f"{node.name}.weight_scale", scale),
+        b.constant(f"{node.name}.weight_zero", np.zeros(len(scale), np.int8)),
+    ]
+    bias = [
+        b.constant(f"{node.name}.bias", weights.bias.numpy()),
+        b.constant(f"{node.name}.bias_scale", scale * np.float32(b.params(x).scale)),  # type: ignore[arg-type]
+        b.constant(f"{node.name}.bias_zero", np.zeros(len(scale), np.int32)),
+    ]
+    inputs = [
+        b.real(x),
+        b.emit("DequantizeLinear", kernel, f"{node.name}.weight_real", axis=0),
+        b.emit("DequantizeLinear", bias, f"{node.name}.bias_real", axis=0),
+    ]
+    result = b.emit(
+        "Conv",
+        inputs,
+        f"{node.name}.op",
+        kernel_shape=list(weights.weight.shape[2:]),
+        strides=stride,
+        pads=[*padding, *padding],  # type: ignore[misc]
+        dilations=dilation,
+        group=groups,
+    )
+    b.finish(node, result)
+
+
+def _float(kind: str, *names: str) -> Emit:
+    """DQ, operator, Q. The arguments after the tensors become the attributes called `names`."""
+
+    def emit(b: Builder, node: fx.Node) -> None:
+        tensors = [a for a in node.args if isinstance(a, fx.Node)]
+        attributes = dict(zip(names, node.args[len(tensors) :], strict=False))
+        inputs = [b.real(x) for x in tensors]
+        b.finish(node, b.emit(kind, inputs, f"{node.name}.op", **attributes))
+
+    return emit
+
+
+def _clamp(b: Builder, node: fx.Node) -> None:
+    x = node.args[0]
+    low, high = clip_codes(node, b.params(node))
+    if (low, high) == (LOWEST, HIGHEST):
+        b.set_codes(node, b.codes(x))
+        return
+    scale, zero = b.params(node).scale, b.params(node).zero_point
+    bounds = [
+        b.constant(f"{node.name}.low", np.float32(scale * (low - zero))),
+        b.constant(f"{node.name}.high", np.float32(scale * (high - zero))),
+    ]
+    b.quantize(node, b.emit("Clip", [b.real(x), *bounds], f"{node.name}.op"))
+
+
+def _on_codes(kind: str, attributes: Callable[..., dict[str, Any]]) -> Emit:
+    """An operator that moves values, on the codes themselves."""
+
+    def emit(b: Builder, node: fx.Node) -> None:
+        x, *rest = node.args
+        inputs = [b.codes(part) for part in x] if isinstance(x, (list, tuple)) else [b.codes(x)]
+        b.set_codes(node, b.emit(kind, inputs, node.name, **attributes(*rest)))
+
+    return emit
+
+
+def _slice(b: Builder, node: fx.Node) -> None:
+    x, dim, start, end, step = node.args
+    inputs = [
+        b.constant(f"{node.name}.{name}", np.array([value], np.int64))
+        for name, value in (("start", start), ("end", end), ("axis", dim), ("step", step))
+    ]
+    b.set_codes(node, b.emit("Slice", [b.codes(x), *inputs], node.name))
+
+
+def _pool(stride: Any, padding: Any, kernel: Any) -> dict[str, Any]:
+    return {"kernel_shape": kernel, "strides": stride or kernel, "pads": [*padding, *padding]}
+
+
+def _max_pool(kernel: Any, stride: Any = None, *rest: Any) -> dict[str, Any]:
+    padding, dilation, ceil = [*rest, *((0, 0), (1, 1), False)[len(rest) :]]
+    return {**_pool(stride, padding, kernel), "dilations": dilation, "ceil_mode": int(ceil)}
+
+
+def _avg_pool(b: Builder, node: fx.Node) -> None:
+    x, kernel, *rest = node.args
+    stride, padding, ceil, inclusive, divisor = [
+        *rest,
+        *(None, (0, 0), False, True, None)[len(rest) :],
+    ]
+    if divisor is not None:
+        raise UnsupportedError(f"layer `{layer_of(node)}` ({node.name}): a pooling with a divisor")
+    attributes = _pool(stride, padding, kernel)
+    attributes |= {"ceil_mode": int(bool(ceil)), "count_include_pad": int(bool(inclusive))}
+    b.finish(node, b.emit("AveragePool", [b.real(x)], f"{node.name}.op", **attributes))
+
+
+def _mean(b: Builder, node: fx.Node) -> None:
+    x, axes, keep = node.args[:3]
+    inputs = [b.real(x), b.constant(f"{node.name}.axes", np.array(axes, np.int64))]
+    b.finish(node, b.emit("ReduceMean", inputs, f"{node.name}.op", keepdims=int(keep)))  # type: ignore[call-overload]
+
+
+def _pad(b: Builder, node: fx.Node) -> None:
+    x, sides, mode, value = node.args
+    left, right, top, bottom = [*sides, 0, 0][:4]  # type: ignore[misc]
+    inputs = [
+        b.codes(x),
+        b.constant(
+            f"{node.name}.sides", np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
+        ),
+    ]
+    if mode == "constant":
+        fill = b.params(node).code_of(float(value or 0.0)) + OFFSET  # type: ignore[arg-type]
+        inputs.append(b.constant(f"{node.name}.fill", np.uint8(fill)))
+    name = {"replicate": "edge"}.get(str(mode), mode)
+    b.set_codes(node, b.emit("Pad", inputs, node.name, mode=name))
+
+
+def _resize(b: Builder, node: fx.Node) -> None:
+    linear = is_call(node, aten.upsample_bilinear2d.vec)
+    x, size, *rest = node.args
+    aligned, factors = rest if linear else (False, rest[0])
+    source = b.real(x) if linear else b.codes(x)
+    if size is None:
+        scales = np.array([1, 1, *factors], np.float32)  # type: ignore[misc]
+        inputs = [source, "", b.constant(f"{node.name}.factors", scales)]
+    else:
+        sides = [_extent(b, side, f"{node.name}.size{i}") for i, side in enumerate(size)]  # type: ignore[arg-type, var-annotated]
+        leading = b.constant(
+            f"{node.name}.leading", np.array([1, x.meta["val"].shape[1]], np.int64)
+        )  # type: ignore[union-attr]
+        inputs = [source, "", "", b.emit("Concat", [leading, *sides], f"{node.name}.size", axis=0)]
+    if not linear:
+        attributes = {"mode": "nearest", "nearest_mode": "floor"}
+        attributes |= {"coordinate_transformation_mode": "asymmetric"}
+        b.set_codes(node, b.emit("Resize", inputs, node.name, **attributes))
+        return
+    corners = "align_corners" if aligned else "pytorch_half_pixel"
+    attributes = {"mode": "linear", "coordinate_transformation_mode": corners}
+    b.finish(node, b.emit("Resize", inputs, f"{node.name}.op", **attributes))
+
+
+_ARITHMETIC = {
+    operator.add: "Add",
+    operator.sub: "Sub",
+    operator.mul: "Mul",
+    operator.floordiv: "Div",
+}
+
+
+def _extent(b: Builder, side: Any, name: str) -> str:
+    """A size as a tensor of one int64: a number, the side of a tensor, or a sum of those."""
+    if isinstance(side, int):
+        return b.constant(name, np.array([side], np.int64))
+    if is_call(side, aten.sym_size.int):
+        x, axis = side.args
+        return b.emit("Shape", [b.codes(x)], name, start=axis, end=axis + 1)
+    if not is_call(side, *_ARITHMETIC):
+        raise UnsupportedError(f"the size {side} of a resize has no ONNX form")
+    parts = [_extent(b, part, f"{name}.{i}") for i, part in enumerate(side.args)]
+    return b.emit(_ARITHMETIC[side.target], parts, name)
+
+
+def _depth_to_space(mode: str) -> Emit:
+    return _on_codes("DepthToSpace", lambda block: {"blocksize": block, "mode": mode})
+
+
+OPERATORS: dict[Any, Emit] = {
+    aten.conv2d.default: _conv,
+    aten.add.Tensor: _float("Add"),
+    aten.sub.Tensor: _float("Sub"),
+    aten.mul.Tensor: _float("Mul"),
+    aten.maximum.default: _float("Max"),
+    aten.minimum.default: _float("Min"),
+    aten.relu.default: _float("Relu"),
+    aten.clamp.default: _clamp,
+    aten.leaky_relu.default: _float("LeakyRelu", "alpha"),
+    aten.sigmoid.default: _float("Sigmoid"),
+    aten.tanh.default: _float("Tanh"),
+    aten.mean.dim: _mean,
+    aten.avg_pool2d.default: _avg_pool,
+    aten.max_pool2d.default: _on_codes("MaxPool", _max_pool),
+    aten.upsample_nearest2d.vec: _resize,
+    aten.upsample_bilinear2d.vec: _resize,
+    aten.cat.default: _on_codes("Concat", lambda dim: {"axis": dim}),
+    aten.slice.Tensor: _slice,
+    aten.pad.default: _pad,
+    aten.pixel_shuffle.default: _depth_to_space("CRD"),
+    depth_to_space: _depth_to_space("DCR"),
+    space_to_depth: _on_codes("SpaceToDepth", lambda block: {"blocksize": block}),
+}
