@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from edgesr.benchmarks import entrants as lineup
 from edgesr.benchmarks import peak
@@ -14,6 +13,9 @@ from edgesr.benchmarks.harness import Contender, Plan, measure
 from edgesr.benchmarks.machine import LoadMeter, this_machine
 from edgesr.benchmarks.memory import Memory, measure_memory
 from edgesr.benchmarks.results import BenchResult, Peak, Row
+
+from edgesr.analysis import macs
+from edgesr.manifest import Manifest
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, steps done, and steps in all."""
@@ -80,7 +82,7 @@ def _memories(entrants: Sequence[Entrant], progress: Progress) -> list[Memory]:
     found = []
     for index, entrant in enumerate(entrants):
         progress(f"memory of {entrant.name} in {entrant.runtime}", index, len(entrants))
-        found.append(measure_memory(lineup.as_dict(entrant)))
+        found.append(measure_memory(dataclasses.asdict(entrant)))
     return found
 
 
@@ -106,8 +108,9 @@ def _row(entrant: Entrant, runner: Runner, memory: Memory | None) -> Row:
     return Row(
         artifact=entrant.name,
         runtime=entrant.runtime,
-        runtime_version=str(info.version),
-        delegate=str(info.delegate or ""),
+        runtime_version=info.version,
+        delegate=info.delegate,
+        notes=info.notes,
         threads=entrant.threads,
         height=height,
         width=width,
@@ -121,10 +124,10 @@ def _row(entrant: Entrant, runner: Runner, memory: Memory | None) -> Row:
     )
 
 
-def _macs(entrant: Entrant, manifest: Any, height: int, width: int) -> int | None:
+def _macs(entrant: Entrant, manifest: Manifest, height: int, width: int) -> int | None:
     if manifest.macs is not None or entrant.is_artifact:
         return manifest.macs
-    return lineup.count_macs(lineup.load_network(entrant.model), height, width)
+    return macs(lineup.load_network(entrant.model), height, width)
 
 
 class _Counter:

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from edgesr.errors import UnsupportedError, UsageError
 from edgesr.manifest import Manifest
+from edgesr.models import intake, registry
 from edgesr.network import Network
+from edgesr.runtime import RUNTIMES, SessionInfo, open_session
+from edgesr.runtime.pixels import Array, to_tensor
+from edgesr.runtime.session import is_artifact, runtimes_for
+from edgesr.runtime.torch_session import NetworkSession
 
-PACKAGES = {
-    "litert": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow"),
-    "ort": ("onnxruntime",),
-    "openvino": ("openvino",),
-    "torch": ("torch",),
-}
-"""Runtime to the modules that can provide it, best first."""
+TORCH = "torch"
+"""Runs networks; the other runtimes, of `edgesr.runtime.RUNTIMES`, run artifacts."""
 
-_RUNTIMES = {".tflite": ("litert",), ".onnx": ("ort", "openvino"), ".xml": ("openvino",)}
-"""File suffix to the runtimes that open it."""
+USUAL = ("litert", "ort", "openvino", TORCH)
+"""Runtimes that take part without being asked. The others are second opinions on correctness."""
 
 DEFAULT_SHAPE = (360, 640)
 """Input of a model that takes any size: x3 of it is 1080p."""
 
 
 class Runner(Protocol):
-    """The part of `edgesr.runtime.Session` that is timed."""
+    """The part of `edgesr.runtime.Session` that a benchmark needs."""
 
-    manifest: Manifest
+    @property
+    def manifest(self) -> Manifest: ...
 
-    def infer(self, tensor: Any, /) -> Any: ...
+    def infer(self, tensor: Array, /) -> Array: ...
 
-    def info(self) -> Any: ...
+    def info(self) -> SessionInfo: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Entrant:
 
     Attributes:
         model: path of an artifact, or a network for torch: registry name, checkpoint, factory.
-        runtime: `litert`, `ort`, `openvino`, `torch`.
+        runtime: a key of `edgesr.runtime.RUNTIMES`, or `torch`.
         threads: of the runtime, at least 1.
         height, width: input size wanted; an artifact of fixed size has its own.
     """
@@ -60,7 +59,7 @@ class Entrant:
     @property
     def is_artifact(self) -> bool:
         """Whether the model is an exported file (else a network that torch runs)."""
-        return Path(self.model).suffix in _RUNTIMES
+        return is_artifact(Path(self.model))
 
     @property
     def name(self) -> str:
@@ -96,28 +95,30 @@ def line_up(
 
     Args:
         models: artifacts and networks.
-        runtimes: only these; none given means all that are installed.
+        runtimes: only these; none given means the usual ones.
         threads: numbers of threads.
         shape: input height and width for models that take any.
 
     Raises:
-        UsageError: no model, an unknown runtime, threads below 1, or a runtime nobody needs.
-        UnsupportedError: no runtime is left for a model.
+        UsageError: no model, an unknown runtime, or threads below 1.
+        UnsupportedError: none of the runtimes opens a model.
     """
     if not models:
         raise UsageError("nothing to time: give an artifact or a network's name")
     for runtime in runtimes:
-        if runtime not in PACKAGES:
-            raise UsageError(f"no runtime is called `{runtime}`; there are {', '.join(PACKAGES)}")
+        if runtime not in (*RUNTIMES, TORCH):
+            known = ", ".join((*RUNTIMES, TORCH))
+            raise UsageError(f"no runtime is called `{runtime}`; there are {known}")
     if not threads or min(threads) < 1:
         raise UsageError("--threads takes numbers from 1 up, such as 1,2")
     entrants = []
     for model in dict.fromkeys(models):
-        able = _RUNTIMES.get(Path(model).suffix, ("torch",))
-        chosen = [r for r in able if r in runtimes] if runtimes else _installed(able)
+        able = runtimes_for(Path(model)) or [TORCH]
+        chosen = [runtime for runtime in able if runtime in (runtimes or USUAL)]
         if not chosen:
-            asked = f"not with {', '.join(runtimes)}" if runtimes else "none is installed"
-            raise UnsupportedError(f"{model} runs with {' or '.join(able)}, {asked}")
+            raise UnsupportedError(
+                f"{model} runs with {' or '.join(able)}, not with {' or '.join(runtimes)}"
+            )
         entrants += [
             Entrant(model, runtime, count, *(shape or (None, None)))
             for runtime in chosen
@@ -126,27 +127,15 @@ def line_up(
     return entrants
 
 
-def _installed(runtimes: Sequence[str]) -> list[str]:
-    return [
-        runtime
-        for runtime in runtimes
-        if any(importlib.util.find_spec(m.split(".")[0]) for m in PACKAGES[runtime])
-    ]
-
-
 def open_runner(entrant: Entrant) -> Runner:
-    """Open the entrant's model in its runtime."""
-    from edgesr.runtime import NetworkSession, open_session
-
+    """Open the entrant's model in its runtime, in a session of its own."""
     if entrant.is_artifact:
-        return open_session(Path(entrant.model), runtime=entrant.runtime, threads=entrant.threads)
+        return open_session(entrant.model, runtime=entrant.runtime, threads=entrant.threads)
     return NetworkSession(load_network(entrant.model), entrant.threads)
 
 
 def load_network(spec: str) -> Network:
     """The network to time. Latency does not depend on weights: random ones will do."""
-    from edgesr.models import intake, registry
-
     try:
         registry.parse_name(spec)
     except UsageError:
@@ -158,36 +147,11 @@ def load_network(spec: str) -> Network:
     return network
 
 
-def tensor_for(manifest: Manifest, height: int, width: int) -> Any:
+def tensor_for(manifest: Manifest, height: int, width: int) -> Array:
     """A seeded random image as the artifact takes it: its type, layout and value range.
 
-    Random pixels cost what a photo costs, except that an all-black one would let zeros and
-    denormals flatter or punish a kernel.
+    Random pixels cost what a photo costs; an all-black image would let zeros flatter a kernel.
     """
     channels = 1 if manifest.colour == "y" else 3
-    pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, channels))
-    if manifest.layout == "NCHW":
-        pixels = pixels.transpose(0, 3, 1, 2)
-    if manifest.dtype == "uint8":
-        return np.ascontiguousarray(pixels, np.uint8)
-    if manifest.dtype == "int8":
-        return np.ascontiguousarray(pixels - 128, np.int8)
-    return np.ascontiguousarray(pixels * (manifest.value_range / 255), manifest.dtype)
-
-
-def count_macs(network: Network, height: int, width: int) -> int:
-    """Multiply-accumulates of one call, counted by running the module on tensors without data."""
-    import copy
-
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    module = copy.deepcopy(network.module).to("meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.empty(1, network.channels, height, width, device="meta"))
-    return int(counter.get_total_flops()) // 2
-
-
-def as_dict(entrant: Entrant) -> dict[str, Any]:
-    """Plain values, for a child process."""
-    return dataclasses.asdict(entrant)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+    return to_tensor(pixels, manifest)

@@ -18,6 +18,12 @@ from pathlib import Path
 from edgesr.errors import EnvironmentLimitError
 
 _STATUS = Path("/proc/self/status")
+_IMPORTS = {
+    "ort": "onnxruntime",
+    "litert": "ai_edge_litert.interpreter", "litert-reference": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+}  # fmt: skip
+"""Module to import for a runtime, where it has another name."""
 _CALLS = 2
 """Some runtimes allocate in the second call what they planned in the first."""
 
@@ -86,17 +92,11 @@ def _reset_peak() -> None:
 
 
 def _child(text: str) -> Memory:
-    from edgesr.benchmarks.entrants import PACKAGES, Entrant, open_runner, tensor_for
+    from edgesr.benchmarks.entrants import Entrant, open_runner, tensor_for
 
     entrant = Entrant(**json.loads(text))
-    import edgesr.runtime  # noqa: F401
-
-    for module in PACKAGES[entrant.runtime]:
-        try:
-            importlib.import_module(module)
-            break
-        except ImportError:
-            continue
+    with contextlib.suppress(ImportError):  # opening it will say what is missing
+        importlib.import_module(_IMPORTS.get(entrant.runtime, entrant.runtime))
     _reset_peak()
     before = _resident_mb("VmRSS")
     runner = open_runner(entrant)

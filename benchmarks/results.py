@@ -70,6 +70,8 @@ class Row:
     macs: int | None = None
     sha256: str = ""
     memory: Memory | None = None
+    notes: tuple[str, ...] = ()
+    """What the runtime says one should know before trusting the latency."""
     manifest: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -137,6 +139,7 @@ class BenchResult:
                 f"the load average was {before:.1f} when the run began; run again when idle"
             )
         for row in self.rows:
+            said += row.notes
             if row.threads > self.machine.cores:
                 said.append(
                     f"{row.threads} threads on {self.machine.cores} cores time the scheduler"
@@ -218,6 +221,7 @@ def _row(document: Mapping[str, Any]) -> Row:
     fields = _known(Row, document)
     if fields.get("memory") is not None:
         fields["memory"] = Memory(**_known(Memory, fields["memory"]))
+    fields["notes"] = tuple(fields.get("notes", ()))
     return Row(**fields)
 
 

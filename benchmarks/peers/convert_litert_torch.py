@@ -7,6 +7,9 @@ input and output stay float, other forms are not on offer. The skip is the conca
 the fastest file of the three ways to write it. Prints one line of JSON.
 """
 
+# mypy: ignore-errors
+# (its imports exist in the peer's environment only)
+
 import json
 import sys
 import time

@@ -7,6 +7,9 @@ channel order of tf.nn.depth_to_space, the skip as a concat (or NCNet's 1x1 conv
 at the end as in the source. Prints one line of JSON.
 """
 
+# mypy: ignore-errors
+# (its imports exist in the peer's environment only)
+
 import json
 import os
 import sys

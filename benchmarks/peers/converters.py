@@ -268,10 +268,28 @@ def _fill(path: Path, height: int, width: int) -> Image:
     return np.ascontiguousarray(np.tile(pixels, (rows, columns, 1))[:height, :width])
 
 
+_HEADINGS = (
+    "network", "precision", "tool", "operators", "transposes", "size_kb", "input", "seconds",
+    "decibel", "median_ms", "best_ms", "ratio", "best_ratio", "error",
+)  # fmt: skip
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """The rows as aligned text."""
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.2f}" if isinstance(value, float) else str(value)[:60]
+
+    lines = [_HEADINGS, *(tuple(cell(row.get(key)) for key in _HEADINGS) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADINGS))]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; `--help` explains."""
-    from edgesr.cli.output import show_table
-
     samples = Path(exchange.__file__).parents[2] / "edgesr" / "data" / "samples"
     parser = argparse.ArgumentParser(prog="converters", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--networks", nargs="+", default=["plain-m-x3", "ncnet-x3"])
@@ -302,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )  # fmt: skip
     if chosen.out:
         write_atomically(chosen.out, result.to_json().encode())
-    show_table(result.table(), title=f"{chosen.shape}, {chosen.threads} thread(s), LiteRT")
+    print_table(result.table())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What every converter is handed: the same weights, the same calibration images, the same size.
 
 A folder with `network.json` (layers, scale, form of the skip, input size), `weights.npz`
-(`weight_i` OIHW and `bias_i`, float32), `network.onnx` and `calibration.npy` (N x H x W x 3 float32
-in [0, 1]). The networks are chains: convolutions with ReLU between them, the nearest-neighbour
+(`weight_i` OIHW and `bias_i`, float32), `network.onnx` in [0, 1], `network_pixels.onnx` in [0, 255]
+and `calibration.npy` (N x H x W x 3 float32 in [0, 1]). The networks are chains: convolutions with ReLU between them, the nearest-neighbour
 skip added, pixel shuffle, clip. The kernels are read from the module, not from `edgesr.collapse`,
 so that a mistake there would show as a difference in quality.
 """
@@ -75,14 +75,19 @@ def _kernel(layer: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 class ChainModule(nn.Module):
-    """The chain in torch: 1x3xHxW -> 1x3x(sH)x(sW), values in [0, 1]."""
+    """The chain in torch: 1x3xHxW -> 1x3x(sH)x(sW), values in [0, value_range].
 
-    def __init__(self, chain: Chain) -> None:
+    Networks of ReLUs are positively homogeneous: with biases multiplied by 255 the same weights
+    do on raw pixels what they did on [0, 1].
+    """
+
+    def __init__(self, chain: Chain, value_range: float = 1.0) -> None:
         super().__init__()
         self.chain = chain
+        self.value_range = value_range
         for index, (weight, bias) in enumerate(chain.kernels):
             self.register_buffer(f"weight_{index}", weight.clone())
-            self.register_buffer(f"bias_{index}", bias.clone())
+            self.register_buffer(f"bias_{index}", bias * value_range)
 
     def forward(self, x: Tensor) -> Tensor:
         features, last = x, len(self.chain.kernels) - 1
@@ -93,7 +98,7 @@ class ChainModule(nn.Module):
                 features = F.relu(features)
         # onnx2tf crashes on the skip as a concat, and knows this form.
         anchor = F.interpolate(x, scale_factor=float(self.chain.scale), mode="nearest")
-        return (F.pixel_shuffle(features, self.chain.scale) + anchor).clamp(0.0, 1.0)
+        return (F.pixel_shuffle(features, self.chain.scale) + anchor).clamp(0.0, self.value_range)
 
 
 def write_exchange(
@@ -120,6 +125,8 @@ def write_exchange(
     }  # fmt: skip
     (folder / "network.json").write_text(json.dumps(facts))
     _write_onnx(ChainModule(chain).eval(), folder / "network.onnx", height, width)
+    pixels = ChainModule(chain, value_range=255.0).eval()
+    _write_onnx(pixels, folder / "network_pixels.onnx", height, width)
     return chain
 
 
@@ -138,7 +145,8 @@ def reference(chain: Chain, image: Image) -> Image:
     x = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.no_grad():
         y = ChainModule(chain).eval()(x)[0].permute(1, 2, 0)
-    return (y * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    pixels: Image = (y * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    return pixels
 
 
 def as_jsonable(chain: Chain) -> dict[str, object]:

@@ -43,7 +43,8 @@ class Model:
 
     def run(self, image: Image) -> Image:
         """uint8 HxWx3 to uint8 sHxsWx3, through the file's own quantization of both ends."""
-        pixels = image[None].astype(np.float32) / 255
+        unit = self._unit(self._input)
+        pixels = image[None].astype(np.float32) * unit
         if self._input["shape"][1] == 3:
             pixels = pixels.transpose(0, 3, 1, 2)
         kind = self._input["dtype"]
@@ -61,7 +62,14 @@ class Model:
             values = (values.astype(np.float32) - zero_point) * scale
         if values.shape[1] == 3:
             values = values.transpose(0, 2, 3, 1)
-        return np.clip(np.round(values[0] * 255), 0, 255).astype(np.uint8)
+        result: Image = np.clip(np.round(values[0] / unit), 0, 255).astype(np.uint8)
+        return result
+
+    @staticmethod
+    def _unit(end: dict[str, Any]) -> float:
+        """What one grey level is worth: 1/255, or 1 where an integer file works on raw pixels."""
+        scale = end["quantization"][0] if end["dtype"] != np.float32 else 0.0
+        return 1.0 if scale > 0.5 else 1 / 255
 
     def invoke(self) -> None:
         """One inference on the image last run (or zeros): what is timed."""
