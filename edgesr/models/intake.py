@@ -124,10 +124,12 @@ def _from_spandrel(path: Path, tensors: Tensors) -> Network:
             f"{unknown}. spandrel may know it: pip install 'edgesr[community]'; or name the "
             "architecture with --architecture, or give a `module:factory`"
         ) from None
+    except Exception as error:  # a torchvision built for another torch
+        raise CheckpointError(f"{unknown}, and spandrel does not start here: {error}") from error
     try:
         found: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(tensors))
     except Exception as error:
-        raise CheckpointError(f"{unknown}, nor does spandrel: {error}") from error
+        raise CheckpointError(f"{unknown}; spandrel does not know it either") from error
     if found.input_channels not in (1, 3) or found.input_channels != found.output_channels:
         raise CheckpointError(
             f"`{path}` is a {found.architecture.name} from {found.input_channels} to "

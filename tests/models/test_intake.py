@@ -351,6 +351,16 @@ def test_names_without_shipped_weights_say_which_have_some(monkeypatch):
         load("runs/best-x2")
 
 
+def test_a_name_loads_what_is_shipped(weights: Tensors, tmp_path: Path, monkeypatch):
+    save_file(weights, tmp_path / f"{NAME}.safetensors")
+    (tmp_path / f"{NAME}.md").write_text("card")
+    monkeypatch.setattr(intake.resources, "files", lambda package: tmp_path)
+    assert intake.shipped_names() == [NAME]
+    assert same(load(NAME), weights) and load(NAME).licence == "Apache-2.0"
+    with pytest.raises(UsageError, match="says what it is"):
+        load(NAME, scale=2)
+
+
 def test_every_shipped_weight_loads():
     for name in intake.shipped_names():
         network = load(name)

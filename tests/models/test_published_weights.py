@@ -50,6 +50,9 @@ INT8 = {
     "edsr/edsr_f32b5_full_qint8.tflite": ("edsr-f32b5-x2", 37.184, 32.849),
 }
 
+TIMING = {"ncnet/model.tflite", "abpn/base7_D4C28_bs16ps64_lr1e-3_time.tflite"}
+"""Builds made for timing: calibrated on noise, their input scale cuts what is brighter than 249."""
+
 
 def to_pixels(values: npt.NDArray[np.floating]) -> Image:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
@@ -110,6 +113,6 @@ def test_int8_file_and_the_float_network_behind_it(file: str, pack: Path):
         f"\n{file}: Set5 {file_itself[0]:.3f} ({published[0]}), Set14 {file_itself[1]:.3f} "
         f"({published[1]}); dequantized {behind[0]:.3f}, {behind[1]:.3f}"
     )
-    if "NCNet file that takes its pixels at another scale" and file != "ncnet/model.tflite":
+    if file not in TIMING:
         assert file_itself == pytest.approx(published, abs=TOLERANCE)
     assert behind[0] > published[0] - TOLERANCE and behind[1] > published[1] - TOLERANCE
