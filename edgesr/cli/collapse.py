@@ -22,6 +22,9 @@ def collapse_command(
     architecture: Annotated[
         str | None, typer.Option(help="Network of a checkpoint, when its keys do not tell.")
     ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="Enlargement, where the weights do not tell.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if something cannot be collapsed exactly.")
     ] = False,
@@ -33,7 +36,7 @@ def collapse_command(
     from edgesr.collapse import collapse, save
     from edgesr.models.intake import load
 
-    network = load(model, architecture=architecture)
+    network = load(model, architecture=architecture, scale=scale)
     plain, certificate = collapse(network, allow_border=allow_border, strict=strict)
     if out is not None:
         save(plain, certificate, out, force=force)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from edgesr.network import Network
 
 EXACT = 1e-9
 """Largest relative float64 difference of what is called exact."""
-_HEAVY = 2e5
-"""MACs per pixel above which float64 takes seconds an image."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Certificate:
     band: int
     """How many input pixels at each side count as border."""
     rounding: float
-    """The same difference once the weights are rounded to float32 and run in it; all pixels."""
+    """What rounding the weights to float32, and running in it, then changes; all pixels."""
     images: tuple[str, ...]
     """Kind and size of the inputs compared."""
     convs_before: int
@@ -104,14 +102,6 @@ class Certificate:
         return {"exact": self.exact, **asdict(self)}
 
 
-class Observation(NamedTuple):
-    """An input and what the source makes of it, both float64."""
-
-    name: str
-    image: Tensor
-    output: Tensor
-
-
 @dataclass(frozen=True)
 class Difference:
     """Largest relative differences over a few images."""
@@ -124,43 +114,32 @@ class Difference:
         return max(self.interior, self.border)
 
 
-def observe(
-    network: Network, source: Callable[[Tensor], Tensor], *, band: int, macs_per_pixel: float = 0.0
-) -> list[Observation]:
-    """Run the source on noise and on structure, at odd sizes.
-
-    Args:
-        network: says channels, value range and size constraints.
-        source: in float64.
-        band: input pixels at each side that count as border; leaves room for an interior.
-        macs_per_pixel: of the source; where it is large, one image must do.
-    """
-    images = list(example_images(network, band))
+def run(
+    network: Callable[[Tensor], Tensor],
+    images: Sequence[Tensor],
+    dtype: torch.dtype = torch.float64,
+) -> list[Tensor]:
+    """Outputs in float64 of a network that runs in `dtype`."""
     with torch.no_grad():
-        return [
-            Observation(f"{name} {image.shape[3]}x{image.shape[2]}", image, source(image))
-            for name, image in images[: 1 if macs_per_pixel > _HEAVY else None]
-        ]
+        return [network(image.to(dtype)).to(torch.float64) for image in images]
 
 
 def compare(
-    observations: Iterable[Observation],
-    result: Callable[[Tensor], Tensor],
-    *,
-    band: int,
-    dtype: torch.dtype = torch.float64,
+    expected: Sequence[Tensor], found: Sequence[Tensor], images: Sequence[Tensor], *, band: int
 ) -> Difference:
-    """The largest differences of `result`, which runs in `dtype`, from what was observed."""
+    """The largest differences between the outputs of two networks for the same images.
+
+    Args:
+        band: input pixels at each side that count as border.
+    """
     interior = border = 0.0
-    for _, image, expected in observations:
-        with torch.no_grad():
-            found = result(image.to(dtype)).to(torch.float64)
-        if expected.shape != found.shape:
+    for image, ours, theirs in zip(images, expected, found, strict=True):
+        if ours.shape != theirs.shape:
             return Difference(math.inf, math.inf)
-        error = (expected - found).abs() / expected.abs().max().clamp_min(1e-30)
+        error = (ours - theirs).abs() / ours.abs().max().clamp_min(1e-30)
         rows, columns = (
             -(-band * out // size)
-            for out, size in zip(expected.shape[2:], image.shape[2:], strict=True)
+            for out, size in zip(ours.shape[2:], image.shape[2:], strict=True)
         )
         inner = torch.zeros_like(error, dtype=torch.bool)
         inner[:, :, rows : error.shape[2] - rows, columns : error.shape[3] - columns] = True
