@@ -2,10 +2,12 @@
 
 from edgesr.runtime.session import RUNTIMES, Session, SessionInfo, open_session
 from edgesr.runtime.tiles import Plan, Tiling, make_plan
+from edgesr.runtime.torch_session import NetworkSession
 from edgesr.runtime.upscale import plan_for, upscale
 
 __all__ = [
     "RUNTIMES",
+    "NetworkSession",
     "Plan",
     "Session",
     "SessionInfo",

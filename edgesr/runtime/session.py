@@ -7,7 +7,7 @@
 | file      | runtimes, the first is the default                                                  |
 |-----------|-------------------------------------------------------------------------------------|
 | `.tflite` | `litert` (the interpreter that is installed), `litert-reference` (its plain kernels), `tflite-runtime`, `tensorflow` |
-| `.onnx`   | `onnxruntime`, `openvino`                                                           |
+| `.onnx`   | `ort` (ONNX Runtime; `onnxruntime` is understood), `openvino`                       |
 | `.xml`    | `openvino`                                                                          |
 
 A runtime is imported when a session of it is opened, not before.
@@ -122,9 +122,10 @@ RUNTIMES: dict[str, Runtime] = {
     "litert-reference": Runtime("edgesr.runtime.litert:open_reference", (".tflite",)),
     "tflite-runtime": Runtime("edgesr.runtime.litert:open_tflite_runtime", (".tflite",)),
     "tensorflow": Runtime("edgesr.runtime.litert:open_tensorflow", (".tflite",)),
-    "onnxruntime": Runtime("edgesr.runtime.ort:OrtSession", (".onnx",)),
+    "ort": Runtime("edgesr.runtime.ort:OrtSession", (".onnx",)),
     "openvino": Runtime("edgesr.runtime.ov:OpenVinoSession", (".xml", ".onnx")),
 }
+_ALIASES = {"onnxruntime": "ort"}
 
 
 def is_artifact(path: Path) -> bool:
@@ -154,7 +155,7 @@ def open_session(artifact: Path | str, *, runtime: str | None = None, threads: i
     if not fitting:
         kinds = sorted({suffix for known in RUNTIMES.values() for suffix in known.suffixes})
         raise UsageError(f"no runtime opens {artifact.name}; they open {', '.join(kinds)}")
-    name = runtime or fitting[0]
+    name = _ALIASES.get(runtime or "", runtime) or fitting[0]
     if name not in fitting:
         known = "cannot open" if name in RUNTIMES else "is no runtime edgesr knows; to open"
         raise UsageError(f"`{name}` {known} {artifact.name}, choose {' or '.join(fitting)}")

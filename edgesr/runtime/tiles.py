@@ -141,6 +141,8 @@ def _windows(
         core = max(isqrt(budget) - 2 * halo, 32, halo)
         side = min(core + 2 * halo, max(LARGEST_SIDE, 3 * halo))
         side = isqrt(budget) if tiling.halo is None else side
+    if tiling.halo is None:
+        side = max(side, LEAST_SIDE, 4 * multiple)  # room for an overlap
     windows = []
     for length, given in zip(sides, fixed, strict=True):
         free = length if whole else min(length, _up(side, multiple))
