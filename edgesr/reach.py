@@ -243,6 +243,11 @@ def _permute(reach: Reach, image: Tensor, args: Any, output: Tensor) -> Reach | 
     return reach if last == [image.ndim - 2, image.ndim - 1] else None
 
 
+def _transpose(reach: Reach, image: Tensor, args: Any, output: Tensor) -> Reach | None:
+    dims = {dim % image.ndim for dim in args[1:3]}
+    return None if dims & {image.ndim - 2, image.ndim - 1} else reach
+
+
 _RULES: dict[str, Any] = {
     "convolution": _convolution,
     "max_pool2d_with_indices": _pool,
@@ -258,6 +263,7 @@ _RULES: dict[str, Any] = {
     "upsample_bilinear2d": _interpolate(1),
     "upsample_bicubic2d": _interpolate(2),
     "permute": _permute,
+    "transpose": _transpose,
     "mean": _reduce,
     "sum": _reduce,
     "amax": _reduce,

@@ -2,8 +2,8 @@
 
 Bhardwaj et al., "Collapsible Linear Blocks for Super-Efficient Super Resolution", MLSys 2022: each
 convolution is a k x k expansion to 256 channels and a 1x1 projection, without bias and without
-activation between, plus a short residual over the pair (section 3.1); 5x5 first and last, 3x3
-between; luma only.
+activation between; 5x5 first and last, 3x3 between, these with a short residual over the pair
+(section 3.1); luma only.
 
 Left out of the authors' code: it subtracts 0.5 from the input of the first block. A shift before
 zero padding is no bias at the border, and the paper has none.
@@ -19,18 +19,26 @@ from edgesr.models.registry import Paper, register
 
 
 class LinearBlock(nn.Module):
-    """`k x k` to `width` channels, `1 x 1` to `out_channels`, plus the input where shapes agree.
+    """`k x k` to `width` channels, `1 x 1` to `out_channels`, plus the input if `residual`.
 
     In training the two kernels are composed and one convolution is run over the image, as the
     paper does (section 3.3: 1.8 instead of 42 GMAC a step); in evaluation the layers stand as
     written, and `collapse` proves that they are one.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, width: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        width: int,
+        *,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         self.expand = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2, bias=False)
         self.project = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.residual = in_channels == out_channels
+        self.residual = residual
 
     def kernel(self) -> Tensor:
         """The one kernel that the block adds up to."""
@@ -74,7 +82,9 @@ class SESR(nn.Module):
         self.head = LinearBlock(1, channels, 5, width)
         self.body = nn.Sequential(
             *(
-                nn.Sequential(LinearBlock(channels, channels, 3, width), nn.PReLU(channels))
+                nn.Sequential(
+                    LinearBlock(channels, channels, 3, width, residual=True), nn.PReLU(channels)
+                )
                 for _ in range(blocks)
             )
         )

@@ -1,0 +1,79 @@
+"""Every registered network: facts are complete, names are found, counts are the papers'."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgesr.analysis import analyse, sketch
+from edgesr.errors import UsageError
+from edgesr.models import Paper, create, entries, parse_name, register
+
+NAMES = [f"{entry.name}-x{scale}" for entry in entries().values() for scale in entry.scales]
+COUNTED = [f"{entry.name}-x{scale}" for entry in entries().values() for scale in entry.parameters]
+
+
+@pytest.mark.parametrize("name", entries())
+def test_facts_are_complete(name):
+    entry = entries()[name]
+    assert entry.paper.title and entry.paper.venue
+    assert entry.paper.url.startswith("https://") or entry.paper.venue == "edgesr"
+    assert set(entry.parameters) <= set(entry.scales), "a count for a scale there is not"
+    assert entry.parameters, "no paper gives no count at all"
+    assert list(entry.scales) == sorted(entry.scales)
+    assert entry.tolerance < 0.03, "a rounding this coarse would pass another network"
+    assert entry.value_range in (1.0, 255.0)
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_deployed_parameters_are_the_papers(name):
+    entry, scale = parse_name(name)
+    network = sketch(name)
+    count = analyse(network).parameters
+    if name.startswith("mdsr"):  # one network for all scales; the paper counts all of its ends
+        count = sum(parameter.numel() for parameter in network.module.parameters())
+    assert count == pytest.approx(entry.parameters[scale], rel=entry.tolerance, abs=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sketch_has_the_shapes_of_the_network(name):
+    """No storage, so even the largest network costs milliseconds; a stride of 0 would show."""
+    network = sketch(name)
+    assert all(parameter.is_meta for parameter in network.module.parameters())
+    cost = analyse(network, 24, 40)
+    assert (cost.height, cost.width) == (24, 40) or network.pad_multiple > 1
+    assert cost.macs > 0
+    assert cost.exact_tiling == network.exact_tiling, "the registry claims what is not so"
+
+
+def test_create_gives_what_the_registry_says():
+    network = create("sesr-m5-x4")
+    assert network.name == "sesr-m5-x4"
+    assert network.scale == 4
+    assert network.colour == "y" and network.channels == 1
+    assert "MLSys 2022" in network.paper
+    assert next(network.module.parameters()).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("xlsr", ["has no scale", "xlsr-x3"]),
+        ("xlsr-x9", ["scales (2, 3, 4)", "not 9"]),
+        ("xlrs-x3", ["did you mean xlsr"]),
+        ("nothing-like-it-x3", ["`edgesr models`"]),
+        ("", ["no network"]),
+        ("-x3", ["no network"]),
+    ],
+)
+def test_a_wrong_name_says_what_to_type(text, words):
+    with pytest.raises(UsageError) as caught:
+        parse_name(text)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="twice"):
+        register("xlsr", paper=Paper("x", "y"), scales=(2,))(lambda scale: torch.nn.Identity())
+    assert entries()["xlsr"].paper.venue == "CVPR Workshops 2021"
