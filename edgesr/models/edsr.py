@@ -147,7 +147,11 @@ def edsr_baseline(scale: int) -> nn.Module:
 
 @register(
     "edsr-f32b5",
-    paper=Paper("EDSR F32B5, MLPerf Mobile super-resolution", "MLCommons 2023"),
+    paper=Paper(
+        "EDSR F32B5, MLPerf Mobile super-resolution",
+        "MLCommons 2023",
+        "https://github.com/mlcommons/mobile_app_open",
+    ),
     scales=(2,),
     parameters={2: 106_092},
     value_range=255.0,
