@@ -1,4 +1,4 @@
-"""OpenVINO IR: Intel CPUs, GPUs and NPUs. Converted from the ONNX form, which keeps DepthToSpace."""
+"""OpenVINO IR: Intel CPUs, GPUs and NPUs. Made from the ONNX form, which keeps DepthToSpace."""
 
 from edgesr.targets.target import INT8_FORMS, Forms, Target
 

@@ -7,6 +7,6 @@ TARGET = Target(
     suffix=".tflite",
     layout="NHWC",
     dynamic=False,
-    float_forms=Forms(anchor="concat", clip="minmax", shuffle="depth_to_space", prelu="prelu"),
+    float_forms=Forms(anchor="conv", clip="minmax", shuffle="depth_to_space", prelu="prelu"),
     int8_forms=INT8_FORMS,
 )

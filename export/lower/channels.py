@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from torch import Tensor, fx
 
 from edgesr.graph import aten, is_call
@@ -37,15 +37,15 @@ class Anchor:
 
 def sources(editor: Editor, node: fx.Node) -> list[Source]:
     """For every channel of `node`, the earliest node and channel it is a plain copy of."""
-    if is_call(node, aten.slice.Tensor) and node.args[1] in (1, -3):
-        x, _, start, end, step = node.args
+    if is_call(node, aten.slice.Tensor) and arguments(node)[1] in (1, -3):
+        x, _, start, end, step = arguments(node)
         if all(isinstance(bound, int) for bound in (start, end, step)):
-            return sources(editor, x)[start:end:step]  # type: ignore[arg-type,misc]
-    if is_call(node, aten.cat.default) and node.args[1] in (1, -3):
-        return [s for part in node.args[0] for s in sources(editor, part)]  # type: ignore[union-attr,arg-type]
+            return sources(editor, x)[start:end:step]
+    if is_call(node, aten.cat.default) and arguments(node)[1] in (1, -3):
+        return [s for part in arguments(node)[0] for s in sources(editor, part)]
     picked = one_hot_rows(editor, node)
     if picked is not None:
-        inner = sources(editor, node.args[0])  # type: ignore[arg-type]
+        inner = sources(editor, arguments(node)[0])
         return [inner[channel] for channel in picked]
     return [(node, channel) for channel in range(editor.width(node))]
 
@@ -71,7 +71,7 @@ def one_hot_rows(editor: Editor, node: fx.Node) -> list[int] | None:
     """The input channel that each output channel of a 1x1 convolution copies; None if it mixes."""
     if not is_call(node, aten.conv2d.default):
         return None
-    _, weight, bias, stride, padding, _, groups = node.args
+    _, weight, bias, stride, padding, _, groups = arguments(node)
     value = editor.constant(weight)
     if value is None or tuple(value.shape[2:]) != (1, 1) or groups != 1:
         return None

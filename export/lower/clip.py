@@ -1,16 +1,16 @@
 """Clips, as the target runs them.
 
-    clamp(x, 0, b)   =>   clamp(relu(x), -inf, b)       form "minmax": the ReLU is fused, then MINIMUM
+    clamp(x, 0, b)   =>   clamp(relu(x), -inf, b)       form "minmax": fused ReLU, then MINIMUM
     clamp(x, a, b)   =>   clamp(clamp(x, a), -inf, b)   likewise, MAXIMUM and MINIMUM
     clamp(x, 0, 1)   stays                              form "relu_0_to_1": one operator
-    clamp(x, a, b)   stays                              form "saturate": int8 saturates at the bounds
+    clamp(x, a, b)   stays                              form "saturate": int8 stops there anyway
 
 [0, 6] and [-1, 1] stay in every form: they are fused activations (RELU6, RELU_N1_TO_1).
 """
 
 from __future__ import annotations
 
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from edgesr.export.lower.merge import bounds, clip
 from torch import fx
 
@@ -32,7 +32,7 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
         low, high = interval
         if float("inf") in (-low, high):
             continue
-        x = node.args[0]
+        x = arguments(node)[0]
         assert isinstance(x, fx.Node)
         lower = clip(editor, x, low, float("inf"), node)
         editor.replace(node, clip(editor, lower, -float("inf"), high, node))

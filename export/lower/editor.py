@@ -112,6 +112,11 @@ class _Recorder(fx.Interpreter):
         return self._values[n]
 
 
+def arguments(node: fx.Node) -> tuple[Any, ...]:
+    """The arguments of a call, typed so that they can be taken apart."""
+    return node.args
+
+
 def only_user(node: fx.Node) -> fx.Node | None:
     """The single reader of `node`; None when there are none or several."""
     users = list(node.users)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgesr.export.lower.editor import Editor, only_user
+from edgesr.export.lower.editor import Editor, arguments, only_user
 from torch import Tensor, fx
 
 from edgesr.graph import aten, is_call
@@ -30,15 +30,15 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
     done = []
     for node in editor.nodes:
         if is_call(node, *POINTWISE):
-            args = _small_side(editor, node, node.args[:1])
+            args = _small_side(editor, node, arguments(node)[:1])
         elif is_call(node, *BINARY) or is_call(node, aten.prelu.default):
-            args = _small_side(editor, node, node.args)
+            args = _small_side(editor, node, arguments(node))
         else:
             continue
         if args is None:
             continue
         block, operands = args
-        inner = editor.call(node.target, *operands, *node.args[len(operands) :], before=node)
+        inner = editor.call(node.target, *operands, *arguments(node)[len(operands) :], before=node)
         editor.replace(node, editor.call(aten.pixel_shuffle.default, inner, block, before=node))
         done.append(f"{node.name} stands before the pixel shuffle")
     return done
@@ -49,7 +49,7 @@ def _small_side(
 ) -> tuple[int, list[Any]] | None:
     """The operands as they are before the shuffle, if all of them can be brought there."""
     shuffles = [x for x in operands if is_call(x, aten.pixel_shuffle.default)]
-    blocks = {x.args[1] for x in shuffles}
+    blocks = {arguments(x)[1] for x in shuffles}
     if len(blocks) != 1 or any(only_user(x) is not node for x in shuffles):
         return None
     if any(editor.shape(x) != editor.shape(node) for x in shuffles):
@@ -59,7 +59,7 @@ def _small_side(
     for x in operands:
         value = editor.constant(x)
         if x in shuffles:
-            small.append(x.args[0])
+            small.append(arguments(x)[0])
         elif value is not None:
             repeated = _repeated(value, block, per_channel=is_call(node, aten.prelu.default))
             if repeated is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from edgesr.export.lower.editor import Editor, only_user
+from edgesr.export.lower.editor import Editor, arguments, only_user
 from torch import fx
 
 from edgesr.graph import aten, is_call
@@ -22,13 +22,15 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
     done = []
     for node in editor.nodes:
         outer = bounds(node)
-        x = node.args[0] if outer else None
-        inner = bounds(x) if isinstance(x, fx.Node) else None
-        if outer is None or inner is None or only_user(x) is not node:  # type: ignore[arg-type]
+        if outer is None:
+            continue
+        x = arguments(node)[0]
+        inner = bounds(x)
+        if inner is None or only_user(x) is not node:
             continue
         low, high = max(inner[0], outer[0]), min(inner[1], outer[1])
         if low <= high:
-            editor.replace(node, clip(editor, x.args[0], low, high, node))  # type: ignore[union-attr,arg-type]
+            editor.replace(node, clip(editor, arguments(x)[0], low, high, node))
             done.append(f"two clips in a row are one, to [{low:g}, {high:g}]")
     return done
 
@@ -38,11 +40,11 @@ def bounds(node: fx.Node) -> tuple[float, float] | None:
     if is_call(node, aten.relu.default):
         return 0.0, math.inf
     if is_call(node, aten.clamp.default):
-        _, low, high = node.args
+        _, low, high = arguments(node)
         if all(bound is None or isinstance(bound, (int, float)) for bound in (low, high)):
             return (
-                -math.inf if low is None else float(low),  # type: ignore[arg-type]
-                math.inf if high is None else float(high),  # type: ignore[arg-type]
+                -math.inf if low is None else float(low),
+                math.inf if high is None else float(high),
             )
     return None
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LIBRARY = torch.library.Library("edgesr", "DEF")
-_LIBRARY.define("depth_to_space(Tensor x, int block) -> Tensor")
-_LIBRARY.define("space_to_depth(Tensor x, int block) -> Tensor")
+_LIBRARY = torch.library.Library("edgesr", "DEF")  # type: ignore[no-untyped-call]
 
 
 def _depth_to_space(x: Tensor, block: int) -> Tensor:
@@ -32,8 +30,10 @@ def _space_to_depth(x: Tensor, block: int) -> Tensor:
     return planes.reshape(n, channels * block**2, height // block, width // block)
 
 
-_LIBRARY.impl("depth_to_space", _depth_to_space, "CompositeImplicitAutograd")
-_LIBRARY.impl("space_to_depth", _space_to_depth, "CompositeImplicitAutograd")
+for _function in (_depth_to_space, _space_to_depth):
+    _name = _function.__name__.removeprefix("_")
+    _LIBRARY.define(f"{_name}(Tensor x, int block) -> Tensor")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(_name, _function, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
 
 depth_to_space = torch.ops.edgesr.depth_to_space.default
 space_to_depth = torch.ops.edgesr.space_to_depth.default

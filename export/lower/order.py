@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import torch
 from edgesr.export.lower.channels import Anchor, anchor_of, depth_order, one_hot_weight, pick
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from edgesr.export.lower.hoist import BINARY, POINTWISE
 from edgesr.export.lower.ops import depth_to_space
 from torch import fx
@@ -39,13 +39,13 @@ class _Region:
 
 def rewrite(editor: Editor, forms: Forms) -> list[str]:
     """Apply the rule everywhere; returns what was done."""
-    done = []
+    done: list[str] = []
     if forms.shuffle != "depth_to_space":
         return done
     for shuffle in editor.nodes:
         if not is_call(shuffle, aten.pixel_shuffle.default):
             continue
-        x, block = shuffle.args
+        x, block = arguments(shuffle)
         assert isinstance(x, fx.Node) and isinstance(block, int)
         order = depth_order(editor.width(shuffle), block)
         how = "is already right"
@@ -65,8 +65,8 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
 def _explore(editor: Editor, shuffle: fx.Node) -> _Region | None:
     """The region above `shuffle` that can take the permutation; None if something cannot."""
     region = _Region()
-    width = editor.width(shuffle.args[0])  # type: ignore[arg-type]
-    todo = [shuffle.args[0]]
+    width = editor.width(arguments(shuffle)[0])
+    todo = [arguments(shuffle)[0]]
     while todo:
         node = todo.pop()
         assert isinstance(node, fx.Node)
@@ -77,17 +77,17 @@ def _explore(editor: Editor, shuffle: fx.Node) -> _Region | None:
             region.anchors[node] = anchor
             continue
         region.passed.add(node)
-        if is_call(node, aten.conv2d.default) and node.args[6] == 1:
-            if editor.constant(node.args[1]) is None:
+        if is_call(node, aten.conv2d.default) and arguments(node)[6] == 1:
+            if editor.constant(arguments(node)[1]) is None:
                 return None
             region.convolutions.append(node)
         elif is_call(node, *POINTWISE):
-            todo.append(node.args[0])
+            todo.append(arguments(node)[0])
         elif is_call(node, aten.prelu.default):
             region.slopes.append(node)
-            todo.append(node.args[0])
+            todo.append(arguments(node)[0])
         elif is_call(node, *BINARY):
-            for position, operand in enumerate(node.args):
+            for position, operand in enumerate(arguments(node)):
                 value = editor.constant(operand)
                 if value is not None:
                     if value.dim() >= 3 and value.shape[-3] == width:
@@ -106,24 +106,25 @@ def _explore(editor: Editor, shuffle: fx.Node) -> _Region | None:
 def _permute(editor: Editor, region: _Region, order: list[int], shuffle: fx.Node) -> fx.Node:
     """Permute the channels of everything in the region; returns what the shuffle now reads."""
     for conv in region.convolutions:
-        x, weight, bias, *rest = conv.args
-        rows = editor.constant(weight)[order]  # type: ignore[index]
-        weight = editor.add_constant(rows, f"{conv.name}_weight", conv)
+        x, weight, bias, *rest = arguments(conv)
+        kernel = editor.constant(weight)
+        assert kernel is not None
+        weight = editor.add_constant(kernel[order], f"{conv.name}_weight", conv)
         offset = editor.constant(bias)
         if offset is not None:
             bias = editor.add_constant(offset[order], f"{conv.name}_bias", conv)
         editor.set_args(conv, x, weight, bias, *rest)
     for node in region.slopes:
-        x, weight = node.args
+        x, weight = arguments(node)
         slopes = editor.constant(weight)
         if slopes is not None and slopes.numel() > 1:
             new = editor.add_constant(slopes[order], f"{node.name}_slopes", node)
             editor.set_args(node, x, new)
     for node, position in region.constants:
-        value = editor.constant(node.args[position])
+        value = editor.constant(arguments(node)[position])
         assert value is not None
         moved = value.index_select(value.dim() - 3, torch.tensor(order))
-        args = list(node.args)
+        args = list(arguments(node))
         args[position] = editor.add_constant(moved, f"{node.name}_order", node)
         editor.set_args(node, *args)
     replaced = {
@@ -133,7 +134,7 @@ def _permute(editor: Editor, region: _Region, order: list[int], shuffle: fx.Node
         for user in list(node.users):
             if user in region.passed:
                 user.replace_input_with(node, new)
-    x = shuffle.args[0]
+    x = arguments(shuffle)[0]
     assert isinstance(x, fx.Node)
     return replaced.get(x, x)
 

@@ -7,7 +7,7 @@ Exact: both put zeros around the map. An uneven pad stays, a writer may know how
 
 from __future__ import annotations
 
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from torch import fx
 
 from edgesr.graph import aten, is_call
@@ -18,18 +18,18 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
     """Apply the rule everywhere; returns what was done."""
     done = []
     for conv in editor.nodes:
-        if not is_call(conv, aten.conv2d.default) or not is_call(conv.args[0], aten.pad.default):
+        pad = arguments(conv)[0] if is_call(conv, aten.conv2d.default) else None
+        if not is_call(pad, aten.pad.default):
             continue
-        pad = conv.args[0]
         assert isinstance(pad, fx.Node)
-        x, sides, mode, value = pad.args
-        if mode != "constant" or value not in (None, 0, 0.0) or len(sides) != 4:  # type: ignore[arg-type]
+        x, sides, mode, value = arguments(pad)
+        if mode != "constant" or value not in (None, 0, 0.0) or len(sides) != 4:
             continue
-        left, right, top, bottom = sides  # type: ignore[misc]
+        left, right, top, bottom = sides
         if left != right or top != bottom or min(left, top) < 0:
             continue
-        _, weight, bias, stride, padding, dilation, groups = conv.args
-        sides = [padding[0] + top, padding[1] + left]  # type: ignore[index]
+        _, weight, bias, stride, padding, dilation, groups = arguments(conv)
+        sides = [padding[0] + top, padding[1] + left]
         editor.set_args(conv, x, weight, bias, stride, sides, dilation, groups)
         done.append(f"{pad.name} is the padding of {conv.name}")
     return done

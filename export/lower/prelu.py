@@ -8,7 +8,7 @@ Exact: for x > 0 the second term is zero, for x <= 0 the first is.
 
 from __future__ import annotations
 
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from torch import fx
 
 from edgesr.graph import aten, is_call
@@ -21,7 +21,7 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
     for node in editor.nodes:
         if not is_call(node, aten.prelu.default):
             continue
-        x, weight = node.args
+        x, weight = arguments(node)
         slopes = editor.constant(weight)
         if slopes is None:
             continue

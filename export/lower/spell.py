@@ -10,7 +10,7 @@ Exact: every form copies pixels.
 from __future__ import annotations
 
 from edgesr.export.lower.channels import Anchor, anchor_of, pick
-from edgesr.export.lower.editor import Editor, only_user
+from edgesr.export.lower.editor import Editor, arguments, only_user
 from edgesr.export.lower.merge import bounds
 from edgesr.export.lower.ops import depth_to_space
 from torch import fx
@@ -41,7 +41,7 @@ def _is_concat(node: fx.Node, anchor: Anchor) -> bool:
     """Whether `node` is a concat already, without slices that take everything."""
     if not is_call(node, aten.cat.default):
         return False
-    return not anchor.whole_copies or node.args[0] == [anchor.root] * anchor.times
+    return not anchor.whole_copies or arguments(node)[0] == [anchor.root] * anchor.times
 
 
 def _concat(editor: Editor, node: fx.Node, anchor: Anchor) -> fx.Node:
@@ -60,7 +60,7 @@ def _resize(editor: Editor, node: fx.Node, anchor: Anchor) -> bool:
     add = only_user(node)
     if add is None or not is_call(add, aten.add.Tensor):
         return False
-    features = next((x for x in add.args if x is not node), None)
+    features = next((x for x in arguments(add) if x is not node), None)
     clips: list[fx.Node] = []
     shuffle = only_user(add)
     while shuffle is not None and bounds(shuffle) is not None:
@@ -68,7 +68,7 @@ def _resize(editor: Editor, node: fx.Node, anchor: Anchor) -> bool:
         shuffle = only_user(shuffle)
     if shuffle is None or not is_call(shuffle, depth_to_space, aten.pixel_shuffle.default):
         return False
-    block = shuffle.args[1]
+    block = arguments(shuffle)[1]
     if not isinstance(block, int) or block**2 != anchor.times or not isinstance(features, fx.Node):
         return False
     in_order = anchor.whole_copies if is_call(shuffle, depth_to_space) else anchor.runs
@@ -81,6 +81,6 @@ def _resize(editor: Editor, node: fx.Node, anchor: Anchor) -> bool:
     )  # fmt: skip
     result = editor.call(aten.add.Tensor, large, resized, before=shuffle, like=add)
     for clip in clips:
-        result = editor.call(clip.target, result, *clip.args[1:], before=shuffle, like=clip)
+        result = editor.call(clip.target, result, *arguments(clip)[1:], before=shuffle, like=clip)
     editor.replace(shuffle, result)
     return True

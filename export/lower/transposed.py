@@ -14,7 +14,7 @@ the input: `K + e = s + 2p` (FSRCNN: 9 + (s - 1) = s + 8). Others are left to th
 from __future__ import annotations
 
 import torch
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from torch import Tensor, fx
 
 from edgesr.graph import aten, is_call
@@ -32,20 +32,20 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
 
 
 def _whole_multiple(editor: Editor, node: fx.Node) -> bool:
-    _, weight, _, stride, padding, extra, groups, dilation = node.args
+    _, weight, _, stride, padding, extra, groups, dilation = arguments(node)
     kernel = editor.constant(weight)
-    if kernel is None or groups != 1 or dilation != [1, 1] or stride[0] != stride[1]:  # type: ignore[index]
+    if kernel is None or groups != 1 or dilation != [1, 1] or stride[0] != stride[1]:
         return False
-    sides = zip(kernel.shape[2:], padding, extra, stride, strict=True)  # type: ignore[arg-type]
+    sides = zip(kernel.shape[2:], padding, extra, stride, strict=True)
     return all(k + e == s + 2 * p for k, p, e, s in sides)
 
 
 def _split(editor: Editor, node: fx.Node) -> None:
-    x, weight, bias, stride, padding, _, _, _ = node.args
-    block: int = stride[0]  # type: ignore[index,assignment]
+    x, weight, bias, stride, padding, _, _, _ = arguments(node)
+    block: int = stride[0]
     kernel = editor.constant(weight)
     assert kernel is not None and isinstance(x, fx.Node)
-    phases, (top, bottom), (left, right) = phase_kernels(kernel, block, padding)  # type: ignore[arg-type]
+    phases, (top, bottom), (left, right) = phase_kernels(kernel, block, padding)
     new_weight = editor.add_constant(phases, f"{node.name}_phases", node)
     offset = editor.constant(bias)
     new_bias = None

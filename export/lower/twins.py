@@ -7,7 +7,7 @@ The slices of a skip, cut once per pixel of the block, are the usual case. Exact
 
 from __future__ import annotations
 
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from torch import fx
 
 from edgesr.targets import Forms
@@ -20,7 +20,7 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
     for node in editor.nodes:
         if node.op != "call_function" or node.kwargs:
             continue
-        key = f"{node.target} {node.args}"  # names of nodes are unique in a graph
+        key = f"{node.target} {arguments(node)}"  # names of nodes are unique in a graph
         twin = seen.setdefault(key, node)
         if twin is not node:
             editor.replace(node, twin)

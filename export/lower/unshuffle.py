@@ -9,7 +9,7 @@ Where anything but a convolution reads it, a one-hot 1x1 convolution restores th
 from __future__ import annotations
 
 from edgesr.export.lower.channels import depth_order, pick
-from edgesr.export.lower.editor import Editor
+from edgesr.export.lower.editor import Editor, arguments
 from edgesr.export.lower.ops import space_to_depth
 from torch import fx
 
@@ -19,13 +19,13 @@ from edgesr.targets import Forms
 
 def rewrite(editor: Editor, forms: Forms) -> list[str]:
     """Apply the rule everywhere; returns what was done."""
-    done = []
+    done: list[str] = []
     if forms.shuffle != "depth_to_space":
         return done
     for node in editor.nodes:
         if not is_call(node, aten.pixel_unshuffle.default):
             continue
-        x, block = node.args
+        x, block = arguments(node)
         assert isinstance(x, fx.Node) and isinstance(block, int)
         order = depth_order(editor.width(x), block)
         new = editor.call(space_to_depth, x, block, before=node)
@@ -46,13 +46,14 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
 
 
 def _takes_columns(editor: Editor, node: fx.Node, user: fx.Node) -> bool:
-    if not is_call(user, aten.conv2d.default) or user.args[6] != 1 or user.args[0] is not node:
+    if not is_call(user, aten.conv2d.default):
         return False
-    return editor.constant(user.args[1]) is not None
+    x, weight, *_, groups = arguments(user)
+    return x is node and groups == 1 and editor.constant(weight) is not None
 
 
 def _permute_columns(editor: Editor, conv: fx.Node, order: list[int]) -> None:
-    x, weight, *rest = conv.args
+    x, weight, *rest = arguments(conv)
     kernel = editor.constant(weight)
     assert kernel is not None
     new = editor.add_constant(kernel[:, order].contiguous(), f"{conv.name}_weight", conv)

@@ -1,0 +1,149 @@
+"""The state of one writing pass: which tensor of the file holds which node's value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from edgesr.export.tflite.builder import Array, ModelBuilder
+from edgesr.export.tflite.fusion import NONE, Fusion
+from edgesr.export.tflite.versions import VERSIONS
+from edgesr.quantize.scheme import QParams, QuantizedGraph
+from torch import Tensor, fx
+
+from edgesr.errors import UnsupportedError
+from edgesr.graph import constant_of, layer_of
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Emission:
+    """Handed to every emitter."""
+
+    module: fx.GraphModule
+    shapes: dict[str, Shape]
+    """NCHW, by node name."""
+    fusion: Fusion
+    quantized: QuantizedGraph | None = None
+    half: bool = False
+    """Store float constants as float16 and widen them on load."""
+    builder: ModelBuilder = field(default_factory=ModelBuilder)
+    indices: dict[fx.Node, int] = field(default_factory=dict)
+    """Node to the tensor that holds its value."""
+    deferred: dict[fx.Node, Callable[[], None]] = field(default_factory=dict)
+    """Written only if someone reads them: pads that a convolution may do itself."""
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(self, node: Any) -> int:
+        """The tensor of a node that was emitted."""
+        assert isinstance(node, fx.Node)
+        if node not in self.indices and node in self.deferred:
+            self.deferred.pop(node)()
+        return self.indices[node]
+
+    def shape(self, node: Any) -> Shape:
+        """Shape of a node's value, NCHW."""
+        return self.shapes[node.name]
+
+    def constant(self, node: Any) -> Array | None:
+        """The values behind a constant's node; None for anything else."""
+        value = constant_of(self.module, node)
+        return None if value is None else to_numpy(value)
+
+    def params(self, node: fx.Node) -> QParams | None:
+        """Quantization of a node's value; None in float graphs."""
+        return None if self.quantized is None else self.quantized.activations[node.name]
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def activation(self, node: fx.Node) -> int:
+        """The activation fused into this operator."""
+        return self.fusion.activations.get(node, NONE)
+
+    def output(self, node: fx.Node) -> int:
+        """A tensor for the value this operator leaves: the node's own, or of the clip it fuses."""
+        final = self.fusion.results.get(node, node)
+        index = self.temporary(final.name, self.shape(final), self.params(final))
+        self.indices[final] = index
+        return index
+
+    def temporary(self, name: str, nchw: Shape, params: QParams | None) -> int:
+        """A tensor for an image that the graph has no node for."""
+        if params is None:
+            return self.builder.tensor(name, nhwc(nchw), np.float32)
+        return self.builder.tensor(
+            name, nhwc(nchw), np.int8, scale=params.scale, zero_point=params.zero_point
+        )
+
+    def weights(self, name: str, values: Array) -> int:
+        """A float constant; in fp16 files a float16 constant and its DEQUANTIZE."""
+        if not self.half or values.size == 1:
+            return self.builder.tensor(name, values.shape, np.float32, data=values)
+        half = self.builder.tensor(f"{name}_half", values.shape, np.float16, data=values)
+        index = self.builder.tensor(name, values.shape, np.float32)
+        version = VERSIONS["DEQUANTIZE"].floating
+        self.builder.operator("DEQUANTIZE", [half], [index], version=version)
+        return index
+
+    def codes(self, name: str, values: Array, params: QParams) -> int:
+        """An int8 constant, given as codes."""
+        return self.builder.tensor(
+            name, values.shape, np.int8, data=values,
+            scale=params.scale, zero_point=params.zero_point,
+        )  # fmt: skip
+
+    def integers(self, name: str, values: Any) -> int:
+        """An int32 constant: sizes, axes, bounds."""
+        array = np.asarray(values, np.int32)
+        return self.builder.tensor(name, array.shape, np.int32, data=array)
+
+    def emit(
+        self,
+        node: fx.Node,
+        name: str,
+        inputs: list[int],
+        output: int,
+        options: Any = None,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """Append the operator `name`, written for `node`.
+
+        Raises:
+            UnsupportedError: the operator has no int8 kernel and the graph is int8.
+        """
+        versions = VERSIONS[name]
+        if version is None:
+            version = versions.floating if self.quantized is None else versions.integer
+        if version is None:
+            raise unsupported(node, f"{name} has no int8 kernel; export in fp32 or fp16")
+        self.builder.operator(name, inputs, [output], options, version=version)
+
+
+def unsupported(node: fx.Node, reason: str) -> UnsupportedError:
+    """The error for a layer TFLite cannot express as it stands."""
+    return UnsupportedError(f"layer `{layer_of(node)}` ({node.name}, {node.target}): {reason}")
+
+
+def nhwc(nchw: Shape) -> Shape:
+    """The same shape, channels last."""
+    n, c, h, w = nchw
+    return n, h, w, c
+
+
+def to_numpy(value: Tensor) -> Array:
+    """float32 for any float tensor, integers as they are."""
+    array: Array = value.detach().cpu().float().numpy()
+    return array
+
+
+def broadcast_nhwc(values: Array) -> Array:
+    """A constant that broadcasts against NCHW maps, for NHWC maps; scalars stay scalars."""
+    if values.ndim == 0 or values.size == 1:
+        return values.reshape(())
+    full = values.reshape((1,) * (4 - values.ndim) + values.shape)
+    return np.ascontiguousarray(full.transpose(0, 2, 3, 1))
