@@ -1,10 +1,11 @@
 """What every converter is handed: the same weights, the same calibration images, the same size.
 
 A folder with `network.json` (layers, scale, form of the skip, input size), `weights.npz`
-(`weight_i` OIHW and `bias_i`, float32), `network.onnx` in [0, 1], `network_pixels.onnx` in [0, 255]
-and `calibration.npy` (N x H x W x 3 float32 in [0, 1]). The networks are chains: convolutions with ReLU between them, the nearest-neighbour
-skip added, pixel shuffle, clip. The kernels are read from the module, not from `edgesr.collapse`,
-so that a mistake there would show as a difference in quality.
+(`weight_i` OIHW and `bias_i`, float32), `network.onnx` in [0, 1], `network_pixels.onnx` in
+[0, 255] and `calibration.npy` (N x H x W x 3 float32 in [0, 1]). The networks are chains:
+convolutions with ReLU between them, the nearest-neighbour skip added, pixel shuffle, clip. The
+kernels are read from the module, not from `edgesr.collapse`, so that a mistake there would show as
+a difference in quality.
 """
 
 from __future__ import annotations
