@@ -184,8 +184,6 @@ def tensor_nodes(graph: fx.GraphModule) -> list[fx.Node]:
 
 def shapes(graph: fx.GraphModule, height: int, width: int) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor node at this input size, by node name. Nothing is computed."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     found: dict[str, tuple[int, ...]] = {}
 
     class Recorder(fx.Interpreter):
@@ -193,13 +191,14 @@ def shapes(graph: fx.GraphModule, height: int, width: int) -> dict[str, tuple[in
             result = super().run_node(n)
             if isinstance(result, Tensor):
                 found[n.name] = tuple(int(side) for side in result.shape)
+                result = result.to("meta")  # constants too: only shapes are computed
             return result
 
     channels = channels_of_input(graph)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        weights = (*graph.parameters(), *graph.buffers())
-        dtype = next((t.dtype for t in weights if t.is_floating_point()), torch.float32)
-        Recorder(graph).run(torch.empty(1, channels, height, width, dtype=dtype))
+    weights = (*graph.parameters(), *graph.buffers())
+    dtype = next((t.dtype for t in weights if t.is_floating_point()), torch.float32)
+    with torch.no_grad():
+        Recorder(graph).run(torch.empty(1, channels, height, width, dtype=dtype, device="meta"))
     return found
 
 
