@@ -3,8 +3,7 @@
 The network is run once on tensors that have a shape and no storage (the meta device), and every
 operator that touches the image is read on its way to the kernel. Nothing is traced or compiled,
 so a network of forty million weights takes milliseconds; it may be a module as written in its
-paper, or the graph of any later step. Constants must be parameters or buffers of the module, as
-they are in every graph of `edgesr.graph.trace`.
+paper, or the graph of any later step.
 """
 
 from __future__ import annotations
@@ -226,22 +225,26 @@ def _run(
     dtype = next((t.dtype for t in meta.values() if t.is_floating_point()), torch.float32)
     image = torch.empty(1, channels, height, width, dtype=dtype, device="meta")
     walk.start(image)
-    with torch.no_grad(), _evaluating(module), walk:
+    with torch.no_grad(), _weightless(module), torch.device("meta"), walk:
         result: Tensor = functional_call(module, meta, (image,))
     return image, result
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time of the walk."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
+def _weightless(module: nn.Module) -> Iterator[None]:
+    """For the time of the walk: evaluation mode, and no storage in attributes that are tensors."""
+    changed: list[tuple[nn.Module, str, Any]] = []
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, Tensor) or (name == "training" and value):
+                changed.append((part, name, value))
+    for part, name, value in changed:
+        vars(part)[name] = value.to("meta") if isinstance(value, Tensor) else False
     try:
         yield
     finally:
-        for part in training:
-            part.training = True
+        for part, name, value in changed:
+            vars(part)[name] = value
 
 
 def _channels(network: Network | nn.Module) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgesr.analysis import analyse, deployed, sketch
+from edgesr.collapse import collapse
 from edgesr.models import create, entries
 from edgesr.models.ecbsr import EdgeBlock
 from edgesr.models.fsrcnn import ShuffledDeconv
@@ -209,6 +210,17 @@ def test_deployed_form_is_the_same_function(name):
     assert not any(hasattr(part, "collapsed") for part in plain.modules())
     assert any(hasattr(part, "collapsed") for part in module.modules()), "the original is kept"
     torch.testing.assert_close(plain(x), module(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ecbsr-m4c8-x2", "sesr-m3-x4", "plain-s-x3"])
+def test_collapse_leaves_what_is_counted_as_deployed(name):
+    """Two ways to the same network: the general rule, and each block's own word."""
+    collapsed, certificate = collapse(create(name))
+    assert certificate.exact
+    found, counted = analyse(collapsed), analyse(sketch(name))
+    assert found.parameters == counted.parameters
+    assert found.macs == counted.macs
+    assert found.receptive_field == counted.receptive_field
 
 
 # --- the others -----------------------------------------------------------------------------

@@ -212,6 +212,22 @@ def test_what_is_not_known_to_be_local_counts_as_everything(wiring, why):
     assert not analyse(network).exact_tiling
 
 
+def test_a_strangers_constants_need_be_neither_buffers_nor_parameters():
+    kernel = torch.ones(2, 1, 3, 3)
+
+    def wiring(x, layer):
+        x = F.conv2d(x, layer.fixed, padding=1)
+        return layer(x * torch.full((1, 2, 1, 1), 2.0))
+
+    layer = conv(3, out_of=2, padding=1)
+    layer.fixed = kernel
+    module = Wired(wiring, layer).train()
+    found = analyse(Network(module, "stranger", 1, colour="y"), 10, 20)
+    assert found.receptive_field == ReceptiveField(5, 2)
+    assert found.macs == 200 * 2 * (18)
+    assert layer.fixed is kernel and module.training, "the walk leaves the module as it was"
+
+
 # --- tiles ----------------------------------------------------------------------------------
 
 TILED = ["abpn-x3", "ecbsr-m4c8-x2", "espcn-x2", "fsrcnn-x2", "plain-s-x2", "quicksrnet-small-x4",
