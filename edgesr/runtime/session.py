@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgesr.errors import BadFileError, UsageError
-from edgesr.manifest import Manifest, read_manifest, sha256_of
+from edgesr.manifest import Manifest, manifest_path, read_manifest, sha256_of
 from edgesr.runtime.pixels import Array, Image, check_image, to_image, to_tensor
 from edgesr.runtime.tiles import Tiling
 
@@ -166,6 +166,33 @@ def open_session(artifact: Path | str, *, runtime: str | None = None, threads: i
     module, function = RUNTIMES[name].opener.split(":")
     session: Session = getattr(import_module(module), function)(artifact, manifest, threads)
     return session
+
+
+def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1) -> Session:
+    """Open an artifact in its runtime, or anything else as a network in torch.
+
+    Args:
+        spec: exported artifact; or what `edgesr.models.intake.load` takes: name of a shipped
+            network, checkpoint, `module:factory`.
+        runtime: as for `open_session`; networks run in `torch` only.
+
+    Raises:
+        UsageError: a runtime that does not run this kind of model.
+        EdgesrError: as `open_session` and `load`.
+    """
+    path = Path(spec)
+    # A checkpoint may be a .tflite file too; what tells an artifact is the manifest beside it.
+    if is_artifact(path) and (manifest_path(path).exists() or path.suffix != ".tflite"):
+        return open_session(path, runtime=runtime, threads=threads)
+    if runtime not in (None, "torch"):
+        raise UsageError(
+            f"`{runtime}` runs exported files; {spec} is a network, which runs in torch "
+            "(`edgesr export` makes a file of it)"
+        )
+    from edgesr.models.intake import load
+    from edgesr.runtime.torch_session import NetworkSession
+
+    return NetworkSession(load(spec), threads)
 
 
 def _check_hash(artifact: Path, manifest: Manifest) -> None:

