@@ -200,25 +200,39 @@ def _export_ours(spec: str, folder: Path, precision: str, calibration: Sequence[
 def _convert(
     contestant: Contestant, network: str, folder: Path, precision: str, cache: Path
 ) -> File:
-    """Run the peer in its own environment. A peer that fails gets a row that says so."""
+    """Run the peer in its own environment. A peer that fails gets a row that says so.
+
+    A file that the same tool made from the same weights and images is taken again, with the time
+    it took then: conversions are minutes, timings seconds.
+    """
     file = File(network, contestant.name, precision)
     out = folder / f"{contestant.name}_{precision}.tflite"
-    script = Path(__file__).parent / contestant.peer.script
-    try:
-        python = environment(contestant.peer, cache)
-    except EdgesrError as error:
-        file.error = str(error)
-        return file
-    done = subprocess.run(
-        [str(python), str(script), str(folder), str(out), precision, *contestant.options],
-        capture_output=True, text=True, check=False, timeout=1800,
-    )  # fmt: skip
-    if done.returncode or not out.exists():
-        file.error = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return file
-    report = json.loads(done.stdout.strip().splitlines()[-1])
-    file.path, file.seconds, file.versions = out, report["seconds"], report["versions"]
+    report, script = out.with_suffix(".json"), Path(__file__).parent / contestant.peer.script
+    made_from = sha256_of(*(folder / name for name in exchange.FILES), script)
+    if not _is_from(report, made_from):
+        out.unlink(missing_ok=True)
+        try:
+            python = environment(contestant.peer, cache)
+        except EdgesrError as error:
+            file.error = str(error)
+            return file
+        done = subprocess.run(
+            [str(python), str(script), str(folder), str(out), precision, *contestant.options],
+            capture_output=True, text=True, check=False, timeout=1800,
+        )  # fmt: skip
+        if done.returncode or not out.exists():
+            file.error = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            return file
+        told = json.loads(done.stdout.strip().splitlines()[-1])
+        report.write_text(json.dumps({**told, "made_from": made_from}))
+    told = json.loads(report.read_text())
+    file.path, file.seconds, file.versions = out, told["seconds"], told["versions"]
     return file
+
+
+def _is_from(report: Path, made_from: str) -> bool:
+    """Whether a report tells of a file made from just this."""
+    return report.exists() and json.loads(report.read_text())["made_from"] == made_from
 
 
 def _inspect(file: File, chain: Chain, image: Image) -> None:
@@ -296,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="+", default=[c.name for c in CONTESTANTS])
     parser.add_argument("--precisions", nargs="+", default=["int8"], choices=["int8", "fp32"])
     parser.add_argument("--cache", type=Path, required=True, help="the peers' environments")
-    parser.add_argument("--work", type=Path, help="keep the converted files here")
+    parser.add_argument("--work", type=Path, help="keep the files here for another run")
     parser.add_argument("--calibration", type=Path, default=samples / "calibration")
     parser.add_argument("--evaluation", type=Path, default=samples / "evaluation")
     parser.add_argument("--shape", default="360x640")

@@ -31,6 +31,9 @@ from edgesr.network import Network
 
 Image = NDArray[np.uint8]
 
+FILES = ("network.json", "weights.npz", "calibration.npy")
+"""What decides the result of a conversion; the ONNX files follow from them."""
+
 
 @dataclass(frozen=True)
 class Chain:

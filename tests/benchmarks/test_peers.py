@@ -1,7 +1,6 @@
 """What the converters are handed is the network; ratios by hand; a failing peer keeps its row."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -49,7 +48,8 @@ def test_other_networks_are_refused():
         exchange.chain_of(create("espcn-x3"))
 
 
-def test_the_exchange_folder_holds_what_the_scripts_read(network, noise, tmp_path):
+def test_the_exchange_folder_holds_what_the_scripts_read(noise, tmp_path):
+    network = create("ncnet-x2")
     exchange.write_exchange(network, [noise, noise[::-1]], tmp_path, 36, 48)
     facts = json.loads((tmp_path / "network.json").read_text())
     arrays = np.load(tmp_path / "weights.npz")
@@ -95,17 +95,25 @@ def test_no_machine_path_gets_into_the_results(tmp_path):
     assert json.loads(text)["files"][0]["path"] == "x.tflite"
 
 
-def test_a_peer_that_fails_keeps_its_row_and_its_reason(tmp_path, monkeypatch):
-    script = tmp_path / "convert.py"
+@pytest.fixture
+def folder(tmp_path):
+    """An exchange folder in which only the names are right."""
+    for name in exchange.FILES:
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def test_a_peer_that_fails_keeps_its_row_and_its_reason(folder, monkeypatch):
+    script = folder / "convert.py"
     script.write_text("import sys; sys.exit('no such operator')")
     peer = environments.Peer("broken", (3, 11), str(script))
     monkeypatch.setattr(converters, "environment", lambda _peer, _cache: Path(sys.executable))
-    file = converters._convert(Contestant("broken", peer), "plain", tmp_path, "int8", tmp_path)
+    file = converters._convert(Contestant("broken", peer), "plain", folder, "int8", folder)
     assert (file.path, file.error) == (None, "no such operator")
 
 
-def test_a_peer_that_works_reports_its_time_and_versions(tmp_path, monkeypatch):
-    script = tmp_path / "convert.py"
+def test_a_peer_that_works_reports_its_time_and_versions(folder, monkeypatch):
+    script = folder / "convert.py"
     script.write_text(
         "import json, pathlib, sys\n"
         "pathlib.Path(sys.argv[2]).write_bytes(b'x')\n"
@@ -114,9 +122,20 @@ def test_a_peer_that_works_reports_its_time_and_versions(tmp_path, monkeypatch):
     )
     peer = environments.Peer("fine", (3, 11), str(script))
     monkeypatch.setattr(converters, "environment", lambda _peer, _cache: Path(sys.executable))
-    file = converters._convert(Contestant("fine", peer), "plain", tmp_path, "int8", tmp_path)
+    file = converters._convert(Contestant("fine", peer), "plain", folder, "int8", folder)
     assert (file.seconds, file.versions, file.error) == (1.5, {"tool": "3"}, "")
     assert file.path is not None and file.path.exists()
+
+    # The same again is not converted again; other weights are.
+    def gone(_peer, _cache):
+        raise EnvironmentLimitError("asked for the environment")
+
+    monkeypatch.setattr(converters, "environment", gone)
+    again = converters._convert(Contestant("fine", peer), "plain", folder, "int8", folder)
+    assert (again.seconds, again.error) == (1.5, "")
+    (folder / "weights.npz").write_text("others")
+    other = converters._convert(Contestant("fine", peer), "plain", folder, "int8", folder)
+    assert other.error == "asked for the environment" and not file.path.exists()
 
 
 def test_a_python_too_old_is_said_before_anything_is_built(tmp_path):
@@ -144,10 +163,10 @@ def test_the_scripts_know_nothing_of_edgesr():
         assert "from edgesr" not in script.read_text()
 
 
-def test_help_answers():
-    command = [sys.executable, "-m", "edgesr.benchmarks.peers.converters", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "--cache" in done.stdout
+def test_help_answers(capsys):
+    with pytest.raises(SystemExit):
+        converters.main(["--help"])
+    assert "--cache" in capsys.readouterr().out
 
 
 def test_units_of_a_file_follow_its_quantization():
