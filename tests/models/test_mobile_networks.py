@@ -261,3 +261,13 @@ def test_quicksrnet_starts_as_nearest_neighbour(link):
         conv.weight.data = conv.weight.data.round()  # |random part| < 1/2, identity = 1
     x = torch.rand(1, 3, 6, 7)
     torch.testing.assert_close(module(x), F.interpolate(x, scale_factor=3.0, mode="nearest"))
+
+
+def test_quicksrnet_clips_every_activation_to_the_range_of_a_pixel():
+    module = random_numbers(QuickSRNet(2, channels=6, blocks=1)).eval()
+    x = image(3, 5, 8)
+    first = F.conv2d(x, module.body[0].weight, module.body[0].bias, padding=1).clamp(0.0, 1.0)
+    second = F.conv2d(first, module.body[1].weight, module.body[1].bias, padding=1).clamp(0.0, 1.0)
+    last = F.conv2d(second, module.tail.weight, module.tail.bias, padding=1)
+    expected = F.pixel_shuffle(last, 2).clamp(0.0, 1.0)
+    torch.testing.assert_close(module(x), expected, rtol=1e-12, atol=1e-12)
