@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from edgesr.export.lower.editor import Editor, arguments
-from torch import Tensor, fx
+from torch import fx
 
 from edgesr.graph import aten, is_call
 
@@ -86,14 +87,10 @@ def one_hot_rows(editor: Editor, node: fx.Node) -> list[int] | None:
     return [int(channel) for channel in rows.argmax(1)]
 
 
-def one_hot_weight(order: tuple[int, ...] | list[int], width: int) -> Tensor:
-    """The 1x1 kernel whose output channel i copies input channel `order[i]`."""
-    return torch.eye(width)[list(order)][:, :, None, None].contiguous()
-
-
-def pick(editor: Editor, x: fx.Node, order: list[int], before: fx.Node) -> fx.Node:
+def pick(editor: Editor, x: fx.Node, order: Sequence[int], before: fx.Node) -> fx.Node:
     """`x[:, order]` as a one-hot 1x1 convolution, which every target runs fast."""
-    weight = editor.add_constant(one_hot_weight(order, editor.width(x)), f"{x.name}_order", before)
+    rows = torch.eye(editor.width(x), dtype=editor.dtype)[list(order)]
+    weight = editor.add_constant(rows[:, :, None, None], f"{x.name}_order", before)
     return editor.call(
         aten.conv2d.default, x, weight, None, [1, 1], [0, 0], [1, 1], 1, before=before, like=x
     )  # fmt: skip

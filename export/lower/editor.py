@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import map_arg
 
 from edgesr.graph import add_constant, channels_of_input, constant_of, tidy
@@ -24,12 +23,14 @@ class Editor:
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.module = module
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._values: dict[fx.Node, Any] = {}
         self._dropped: set[fx.Node] = set()
-        recorder = _Recorder(module, self._values)
-        with self._mode, torch.no_grad():
-            recorder.run(torch.empty(1, channels_of_input(module), *SAMPLE_SIZE))
+        floats = (t for t in module.state_dict().values() if t.is_floating_point())
+        self.dtype = next((t.dtype for t in floats), torch.float32)
+        shape = (1, channels_of_input(module), *SAMPLE_SIZE)
+        image = torch.empty(shape, dtype=self.dtype, device="meta")
+        with torch.no_grad():
+            _Recorder(module, self._values).run(image)
 
     @property
     def nodes(self) -> Iterator[fx.Node]:
@@ -54,7 +55,7 @@ class Editor:
         """A new constant, read just before `before`."""
         with self.module.graph.inserting_before(before):
             node = add_constant(self.module, value.detach().clone(), name)
-        self._values[node] = value
+        self._values[node] = value.to("meta")
         return node
 
     def call(
@@ -98,7 +99,7 @@ class Editor:
 
     def _measure(self, node: fx.Node) -> None:
         args = map_arg(node.args, lambda n: self._values[n])
-        with self._mode, torch.no_grad():
+        with torch.no_grad():
             self._values[node] = node.target(*args)  # type: ignore[operator]
 
 
@@ -108,7 +109,9 @@ class _Recorder(fx.Interpreter):
         self._values = values
 
     def run_node(self, n: fx.Node) -> Any:
-        self._values[n] = super().run_node(n)
+        value = super().run_node(n)
+        # Constants as well: only shapes are computed.
+        self._values[n] = value.to("meta") if isinstance(value, Tensor) else value
         return self._values[n]
 
 

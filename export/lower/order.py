@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from edgesr.export.lower.channels import Anchor, anchor_of, depth_order, one_hot_weight, pick
+from edgesr.export.lower.channels import Anchor, anchor_of, depth_order, pick
 from edgesr.export.lower.editor import Editor, arguments
 from edgesr.export.lower.hoist import BINARY, POINTWISE
 from edgesr.export.lower.ops import depth_to_space
@@ -144,8 +144,4 @@ def _reordered(editor: Editor, node: fx.Node, anchor: Anchor, order: list[int]) 
     moved = Anchor(anchor.root, anchor.times, tuple(anchor.order[i] for i in order))
     if moved.whole_copies:
         return editor.call(aten.cat.default, [moved.root] * moved.times, 1, before=node)
-    kernel = one_hot_weight(moved.order, editor.width(moved.root))
-    weight = editor.add_constant(kernel, f"{node.name}_order", node)
-    return editor.call(
-        aten.conv2d.default, moved.root, weight, None, [1, 1], [0, 0], [1, 1], 1, before=node
-    )  # fmt: skip
+    return pick(editor, moved.root, moved.order, node)

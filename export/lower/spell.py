@@ -29,7 +29,7 @@ def rewrite(editor: Editor, forms: Forms) -> list[str]:
         if forms.anchor == "resize" and _resize(editor, node, anchor):
             done.append(f"nearest skip of {anchor.root.name} is a resize")
         elif forms.anchor == "conv" and not is_call(node, aten.conv2d.default):
-            editor.replace(node, pick(editor, anchor.root, list(anchor.order), node))
+            editor.replace(node, pick(editor, anchor.root, anchor.order, node))
             done.append(f"nearest skip of {anchor.root.name} is a one-hot 1x1 convolution")
         elif forms.anchor == "concat" and not _is_concat(node, anchor):
             editor.replace(node, _concat(editor, node, anchor))
