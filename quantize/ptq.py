@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from edgesr.quantize.calibrate import Observation, observe
 from edgesr.quantize.forms import spell
+from edgesr.quantize.integer import check
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams, QuantizedGraph, QWeights
 from edgesr.quantize.ties import CLIPS, Groups, is_moving, moved_inputs, tie
 from torch import fx
@@ -64,6 +65,7 @@ def quantize(
         UnsupportedError: a layer has no int8 form.
     """
     spelled = spell(graph)
+    check(spelled)
     seen = observe(spelled, network, images, forbidden=forbidden)
     activations = choose_scales(spelled, network, seen.ranges)
     weights = {
@@ -82,7 +84,7 @@ def choose_scales(graph: fx.GraphModule, network: Network, ranges: Ranges) -> di
     """
     groups = tie(graph)
     pinned = _pins(graph, network, groups)
-    spans = _spans(graph, groups, ranges)
+    spans = _spans(graph, groups, _visible(graph, groups, pinned, ranges))
     _check_pins(graph, groups, pinned, spans)
     scales = {root: _scale(*span, network) for root, span in spans.items()}
     scales |= {root: params.scale for root, params in pinned.items()}
@@ -145,6 +147,29 @@ def _pins(graph: fx.GraphModule, network: Network, groups: Groups) -> dict[str, 
                 "convolution between them"
             )
     return pinned
+
+
+def _visible(
+    graph: fx.GraphModule, groups: Groups, pinned: dict[str, QParams], ranges: Ranges
+) -> Ranges:
+    """Ranges less what saturates anyway: of `a + b = pixels`, values of a beyond pixels - b."""
+    visible = dict(ranges)
+    for node in tensor_nodes(graph):
+        result = pinned.get(groups.find(node.name))
+        if result is None or not is_call(node, *SUMS):
+            continue
+        a, b = (x for x in node.args[:2] if isinstance(x, fx.Node))
+        (a_low, a_high), (b_low, b_high) = ranges[a.name], ranges[b.name]
+        if is_call(node, aten.add.Tensor):
+            of_a = (result.lowest - b_high, result.highest - b_low)
+            of_b = (result.lowest - a_high, result.highest - a_low)
+        else:
+            of_a = (result.lowest + b_low, result.highest + b_high)
+            of_b = (a_low - result.highest, a_high - result.lowest)
+        for x, (low, high) in ((a, of_a), (b, of_b)):
+            if len(x.users) == 1:
+                visible[x.name] = (max(low, ranges[x.name][0]), min(high, ranges[x.name][1]))
+    return visible
 
 
 def _spans(graph: fx.GraphModule, groups: Groups, ranges: Ranges) -> Ranges:
