@@ -5,7 +5,8 @@
 
 The permutation p travels up through clips, activations, sums and products (per-channel constants
 and PReLU slopes are permuted on the way) until it meets convolutions, whose rows it permutes, and
-anchors, which are spelled anew. Where a tensor on the way has another reader, or something else
+anchors, which are spelled anew. A convolution that reads a permuted tensor, as in a residual,
+has its columns permuted too. Where a tensor on the way has another reader, or something else
 (a plain concat, a pooling) is met, one one-hot 1x1 convolution before the shuffle does it.
 Exact: channels only change places.
 """
@@ -109,7 +110,10 @@ def _permute(editor: Editor, region: _Region, order: list[int], shuffle: fx.Node
         x, weight, bias, *rest = arguments(conv)
         kernel = editor.constant(weight)
         assert kernel is not None
-        weight = editor.add_constant(kernel[order], f"{conv.name}_weight", conv)
+        # A residual: what this convolution reads is permuted as well.
+        columns = order if x in region.passed else list(range(kernel.shape[1]))
+        rows = kernel[order][:, columns]
+        weight = editor.add_constant(rows, f"{conv.name}_weight", conv)
         offset = editor.constant(bias)
         if offset is not None:
             bias = editor.add_constant(offset[order], f"{conv.name}_bias", conv)
