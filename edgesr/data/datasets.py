@@ -57,14 +57,21 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """File names, without suffix where that is enough to tell them apart."""
+        stems = [path.stem for path in self.paths]
+        unique = len(set(stems)) == len(stems)
+        return tuple(stems if unique else (path.name for path in self.paths))
+
     def __iter__(self) -> Iterator[tuple[str, Image]]:
-        """File name without suffix, and uint8 HxWx3; grey is replicated, alpha left out.
+        """Label, and uint8 HxWx3; grey is replicated, alpha left out.
 
         Raises:
             BadFileError: an image cannot be read.
         """
-        for path in self.paths:
-            yield path.stem, read_image(path).pixels
+        for label, path in zip(self.labels, self.paths, strict=True):
+            yield label, read_image(path).pixels
 
 
 def dataset(name: str | Path) -> Dataset:

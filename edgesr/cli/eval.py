@@ -1,0 +1,128 @@
+"""`edgesr eval`: PSNR and SSIM by the protocol of the literature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgesr.data.images import Image
+    from edgesr.evaluate import Upscaler
+    from edgesr.runtime import Session
+
+
+def eval_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARTIFACT|MODEL",
+            help="Exported file, shipped network (plain-m-x3), checkpoint, module:factory; "
+            "or bicubic.",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Folder or image file, or set5, set14, b100, kodak24, mcmaster18 (below "
+            "$EDGESR_DATA), samples."
+        ),
+    ] = "samples",
+    scale: Annotated[int | None, typer.Option(min=2, max=16, help="Bicubic needs it.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Default: the first that opens the file; torch for networks.")
+    ] = None,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Measure in RGB too.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Folder to write the enlarged images to, as PNG.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite saved images.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Only mean and worst.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Judge a model: its low-resolution images are made by MATLAB's bicubic from DATA.
+
+    `edgesr eval plain-m-x3 --data set14`
+    """
+    from edgesr.cli.output import progress, show_table
+    from edgesr.data.datasets import dataset
+    from edgesr.evaluate import evaluate
+    from edgesr.metrics.psnr import LITERATURE, RGB
+
+    subject = _subject(model, scale, runtime, threads)
+    images = dataset(data)
+    targets = _targets(images.labels, save, force)
+    protocols = (LITERATURE, RGB) if rgb else (LITERATURE,)
+    with progress(f"{Path(model).name} on {images.name}", len(images)) as (bar, task):
+
+        def seen(label: str, sr: Image) -> None:
+            if targets:
+                _save(sr, targets[label], force)
+            bar.advance(task)
+
+        report = evaluate(subject, images, scale, protocols, name=model, seen=seen)
+    rows = report.rows()
+    columns = {"image": "image"}
+    for colour in (protocol.colour for protocol in protocols):
+        key = colour.lower()
+        columns |= {
+            f"psnr_{key}": f"PSNR {colour} dB",
+            f"ssim_{key}": f"SSIM {colour}",
+            f"bicubic_{key}": "bicubic dB",
+            f"gain_{key}": "gain dB",
+        }
+    show_table(
+        [_rounded(row) for row in (rows[-2:] if summary else rows)] if not as_json else rows,
+        columns,
+        title=f"{model} on {report.data}, x{report.scale}, {len(report.images)} images",
+        footer="\n".join(f"protocol: {protocol}" for protocol in protocols),
+        as_json=as_json,
+        extra={key: value for key, value in report.to_dict().items() if key != "rows"},
+    )
+
+
+def _subject(
+    model: str, scale: int | None, runtime: str | None, threads: int | None
+) -> Session | Upscaler:
+    import os
+
+    from edgesr.errors import UsageError
+    from edgesr.evaluate import bicubic
+    from edgesr.runtime import open_model
+
+    if model != "bicubic":
+        return open_model(model, runtime=runtime, threads=threads or os.cpu_count() or 1)
+    if scale is None:
+        raise UsageError("bicubic has no scale of its own; give --scale")
+    return bicubic(scale)
+
+
+def _targets(labels: tuple[str, ...], folder: Path | None, force: bool) -> dict[str, Path]:
+    """Where each image goes; checked before the first is computed."""
+    from edgesr.errors import OutputExistsError
+
+    if folder is None:
+        return {}
+    targets = {label: folder / f"{label}.png" for label in labels}
+    there = next((path for path in targets.values() if path.exists()), None)
+    if there and not force:
+        raise OutputExistsError(f"{there} exists; --force overwrites it")
+    return targets
+
+
+def _save(sr: Image, target: Path, force: bool) -> None:
+    from edgesr.data.images import ImageFile, write_image
+
+    write_image(ImageFile(sr), target, force=force)
+
+
+def _rounded(row: dict[str, object]) -> dict[str, object]:
+    """Papers print PSNR with two digits and SSIM with four."""
+    out: dict[str, object] = {}
+    for key, value in row.items():
+        digits = 4 if key.startswith("ssim") else 2
+        sign = "+" if key.startswith("gain") else ""
+        out[key] = f"{value:{sign}.{digits}f}" if isinstance(value, float) else value
+    return out
