@@ -11,7 +11,7 @@ from edgesr.benchmarks import peak
 from edgesr.benchmarks.entrants import Entrant, Runner
 from edgesr.benchmarks.harness import Contender, Plan, measure
 from edgesr.benchmarks.machine import LoadMeter, this_machine
-from edgesr.benchmarks.memory import Memory, measure_memory
+from edgesr.benchmarks.memory import measure_memory
 from edgesr.benchmarks.results import BenchResult, Peak, Row
 
 from edgesr.analysis import macs
@@ -47,17 +47,16 @@ def bench(
     """
     plan = plan or Plan()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    peaks_of_memory = _memories(entrants, progress) if memory else [None] * len(entrants)
-    runners = []
+    rows, contenders = [], []
     for index, entrant in enumerate(entrants):
         progress(f"opening {entrant.name} in {entrant.runtime}", index, len(entrants))
-        runners.append(open_runner(entrant))
-    rows = [_row(*facts) for facts in zip(entrants, runners, peaks_of_memory, strict=True)]
+        runner = open_runner(entrant)
+        rows.append(_row(entrant, runner))
+        contenders.append(_contender(entrant, runner))
+    if memory:  # after all of them could be opened: mistakes are found before the slow part
+        rows = _with_memory(rows, entrants, progress)
     ceilings = sorted({(peak.arithmetic_of(row.precision), row.threads) for row in rows})
-    contenders = [
-        *(_contender(e, runner) for e, runner in zip(entrants, runners, strict=True)),
-        *(peak.gemm(arithmetic, threads) for arithmetic, threads in ceilings),
-    ]
+    contenders += [peak.gemm(arithmetic, threads) for arithmetic, threads in ceilings]
     turns = _Counter(progress, "timing", plan.rounds * len(contenders))
     meter = LoadMeter()
     samples = measure(contenders, plan, after_turn=turns.step)
@@ -78,11 +77,12 @@ def bench(
     )
 
 
-def _memories(entrants: Sequence[Entrant], progress: Progress) -> list[Memory]:
+def _with_memory(rows: Sequence[Row], entrants: Sequence[Entrant], progress: Progress) -> list[Row]:
     found = []
-    for index, entrant in enumerate(entrants):
+    for index, (row, entrant) in enumerate(zip(rows, entrants, strict=True)):
         progress(f"memory of {entrant.name} in {entrant.runtime}", index, len(entrants))
-        found.append(measure_memory(dataclasses.asdict(entrant)))
+        memory = measure_memory(dataclasses.asdict(entrant))
+        found.append(dataclasses.replace(row, memory=memory))
     return found
 
 
@@ -101,8 +101,8 @@ def _prepare(entrant: Entrant) -> Callable[[], None]:
     return lambda: torch.set_num_threads(entrant.threads)
 
 
-def _row(entrant: Entrant, runner: Runner, memory: Memory | None) -> Row:
-    """All of the row that is known before it is timed."""
+def _row(entrant: Entrant, runner: Runner) -> Row:
+    """What is known of the row before anything is measured."""
     manifest, info = runner.manifest, runner.info()
     height, width = entrant.size_for(manifest)
     return Row(
@@ -119,7 +119,6 @@ def _row(entrant: Entrant, runner: Runner, memory: Memory | None) -> Row:
         samples=[],
         macs=_macs(entrant, manifest, height, width),
         sha256=manifest.sha256,
-        memory=memory,
         manifest=dataclasses.asdict(manifest),
     )
 

@@ -183,8 +183,8 @@ def test_memory_of_a_child_is_the_models_and_not_the_parents():
     entrant = Entrant("plain-s-x2", "torch", 1, 32, 32)
     small = measure_memory(dataclasses.asdict(entrant))
     large = measure_memory(
-        dataclasses.asdict(dataclasses.replace(entrant, height=1024, width=1024))
+        dataclasses.asdict(dataclasses.replace(entrant, height=512, width=512))
     )
     assert 0 < small.increase_mb < 0.5 * ballast.nbytes / 1e6
-    # 16 channels of fp32 at 1024x1024, twice: 134 MB at least
-    assert large.increase_mb > small.increase_mb + 130
+    # 16 channels of fp32 at 512x512, twice: 33 MB at least
+    assert large.increase_mb > small.increase_mb + 30
