@@ -53,17 +53,7 @@ def _options(
 def _register() -> None:
     from importlib import import_module
 
-    for name in (
-        "demo",
-        "export",
-        "eval",
-        "bench",
-        "upscale",
-        "models",
-        "info",
-        "collapse",
-        "train",
-    ):
+    for name in _COMMANDS:
         module = import_module(f"edgesr.cli.{name}")
         app.command(name, no_args_is_help=name not in {"demo", "models"})(
             getattr(module, f"{name}_command")

@@ -46,6 +46,9 @@ def export_command(
     architecture: Annotated[
         str | None, typer.Option(help="Network of a checkpoint, when its keys do not tell.")
     ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="Enlargement, where the weights do not tell.")
+    ] = None,
     allow_border: Annotated[
         bool, typer.Option("--allow-border", help="Collapse even where border pixels change.")
     ] = False,
@@ -58,7 +61,7 @@ def export_command(
     from edgesr.export import export
     from edgesr.models.intake import load
 
-    network = load(model, architecture=architecture)
+    network = load(model, architecture=architecture, scale=scale)
     artifact = export(
         network,
         target=target,
