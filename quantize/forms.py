@@ -1,6 +1,8 @@
 """Spell a lowered graph with operators whose integer arithmetic every runtime shares.
 
     x * c, x / c, x + c, x - c   =>   depthwise 1x1 conv(x)             c constant per channel
+    x ^ 2                        =>   x * x
+    x ^ 0.5                      =>   sqrt(x)
     prelu(x; a), all a <= 1      =>   maximum(x, depthwise 1x1 conv(x; a))
     prelu(x; a), otherwise       =>   relu(x) + depthwise 1x1 conv(relu(-x); -a)
     prelu(x; one a)              =>   leaky_relu(x; a)
@@ -60,6 +62,8 @@ def spell(graph: fx.GraphModule) -> fx.GraphModule:
     for node in list(graph.graph.nodes):
         if is_call(node, *_ARITHMETIC):
             _replace_arithmetic(graph, node, widths)
+        elif is_call(node, aten.pow.Tensor_Scalar):
+            _replace_power(graph, node)
         elif is_call(node, aten.prelu.default):
             _replace_prelu(graph, node)
     for node in list(graph.graph.nodes):
@@ -107,6 +111,19 @@ def _constant(graph: fx.GraphModule, operand: object) -> Tensor | None:
     if isinstance(operand, (int, float)):
         return torch.tensor(float(operand))
     return constant_of(graph, operand)
+
+
+def _replace_power(graph: fx.GraphModule, node: fx.Node) -> None:
+    x, exponent = node.args
+    with graph.graph.inserting_before(node):
+        if exponent == 2:
+            new = _call(graph, aten.mul.Tensor, (x, x), node)
+        elif exponent == 0.5:
+            new = _call(graph, aten.sqrt.default, (x,), node)
+        else:
+            return
+    node.replace_all_uses_with(new)
+    graph.graph.erase_node(node)
 
 
 def _replace_prelu(graph: fx.GraphModule, node: fx.Node) -> None:

@@ -200,6 +200,13 @@ def lookup(function: Callable[[Tensor], Tensor]) -> Kernel:
     return kernel
 
 
+def root(step: Step) -> Tensor:
+    """Square root, rounded down (TFLite's table); other runtimes round to nearest."""
+    s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
+    real = ((step.args[0] - step.inputs[0].zero_point) * s_in).clamp(min=0)
+    return _saturate(torch.floor(torch.sqrt(real) / s_out), step.output.zero_point)
+
+
 def mean(step: Step) -> Tensor:
     """`round(sum * m)`, m = float32(float32(s_in / s_out) / count) (XNNPACK's qs8-rdsum)."""
     x, dims = step.args[0] - step.inputs[0].zero_point, step.args[1]
@@ -278,6 +285,7 @@ KERNELS: dict[Any, Kernel] = {
     aten.leaky_relu.default: leaky_relu,
     aten.sigmoid.default: lookup(torch.sigmoid),
     aten.tanh.default: lookup(torch.tanh),
+    aten.sqrt.default: root,
     aten.mean.dim: mean,
     aten.avg_pool2d.default: average_pool,
     aten.upsample_bilinear2d.vec: bilinear,
@@ -301,7 +309,8 @@ EXACT = tuple(
     if kernel in (convolution, addition, clip, leaky_relu, move, pad)
 )
 """The same codes in LiteRT and ONNX Runtime. The others: `mul` (multipliers rounded at different
-places), `sigmoid` and `tanh` (different float functions), `mean` and `avg_pool2d` (order of sum
+places), `sigmoid` and `tanh` (different float functions), `sqrt`
+(rounded down by LiteRT), `mean` and `avg_pool2d` (order of sum
 and division), bilinear resize (weights of 11 bits against floats)."""
 
 

@@ -237,6 +237,7 @@ OPERATORS: dict[Any, Emit] = {
     aten.leaky_relu.default: _float("LeakyRelu", "alpha"),
     aten.sigmoid.default: _float("Sigmoid"),
     aten.tanh.default: _float("Tanh"),
+    aten.sqrt.default: _float("Sqrt"),
     aten.mean.dim: _mean,
     aten.avg_pool2d.default: _avg_pool,
     aten.max_pool2d.default: _on_codes("MaxPool", _max_pool),

@@ -49,7 +49,7 @@ VERSIONS = {
     "RSQRT": Versions(1, None),
     "SLICE": Versions(1, 2),
     "SPACE_TO_DEPTH": Versions(1, 2),
-    "SQRT": Versions(1, None),
+    "SQRT": Versions(1, 2),
     "SQUARE": Versions(1, None),
     "STRIDED_SLICE": Versions(1, 2),
     "SUB": Versions(1, 2),

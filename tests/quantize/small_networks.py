@@ -93,6 +93,19 @@ class ChannelAttention(nn.Module):
         return x * torch.sigmoid(weight)
 
 
+class Contrast(nn.Module):
+    """IMDN's contrast-aware attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = conv(C, C, 1)
+
+    def forward(self, x):
+        mean = x.mean((2, 3), keepdim=True)
+        contrast = (x - mean).pow(2).mean((2, 3), keepdim=True).pow(0.5)
+        return x * torch.sigmoid(self.a(contrast + mean))
+
+
 class SpatialAttention(nn.Module):
     """RFDN's ESA."""
 
@@ -190,6 +203,7 @@ EXACT = {
 
 CLOSE = {
     "channel_attention": lambda: body(ChannelAttention(), conv(C, C)),
+    "contrast": lambda: body(Contrast(), conv(C, C)),
     "spatial_attention": lambda: body(SpatialAttention(), conv(C, C)),
     "tanh_sigmoid": lambda: body(conv(C, C), nn.Tanh(), conv(C, C), nn.Sigmoid()),
     "average_pooling": lambda: body(nn.AvgPool2d(3, 1, 1), conv(C, C)),
