@@ -34,7 +34,8 @@ class Score:
 
     psnr: float
     """dB."""
-    ssim: float
+    ssim: float | None
+    """On luma only, as papers report it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class EvalReport:
     def mean(self, colour: str, *, bicubic: bool = False) -> Score:
         """Arithmetic mean over the images, as papers take it."""
         rows = [(image.bicubic if bicubic else image.scores)[colour] for image in self.images]
-        return Score(fmean(row.psnr for row in rows), fmean(row.ssim for row in rows))
+        similar = [row.ssim for row in rows if row.ssim is not None]
+        return Score(fmean(row.psnr for row in rows), fmean(similar) if similar else None)
 
     def worst(self, colour: str) -> ImageScore:
         """The image with the lowest PSNR."""
@@ -94,7 +96,9 @@ def _row(name: str, scores: dict[str, Score], bicubic: dict[str, Score]) -> dict
     row: dict[str, Any] = {"image": name}
     for colour, score in scores.items():
         suffix = colour.lower()
-        row |= {f"psnr_{suffix}": score.psnr, f"ssim_{suffix}": score.ssim}
+        row[f"psnr_{suffix}"] = score.psnr
+        if score.ssim is not None:
+            row[f"ssim_{suffix}"] = score.ssim
         row[f"bicubic_{suffix}"] = bicubic[colour].psnr
         row[f"gain_{suffix}"] = score.psnr - bicubic[colour].psnr
     return row
@@ -157,7 +161,8 @@ def low_resolution(hr: Image, scale: int) -> tuple[Image, Image]:
 
 
 def _score(sr: Image, hr: Image, scale: int, protocol: Protocol) -> Score:
-    return Score(psnr(sr, hr, scale, protocol), ssim(sr, hr, scale, protocol))
+    similar = ssim(sr, hr, scale, protocol) if protocol.colour == "Y" else None
+    return Score(psnr(sr, hr, scale, protocol), similar)
 
 
 def _scale(manifest: Manifest | None, scale: int | None) -> int:

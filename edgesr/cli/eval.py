@@ -64,15 +64,10 @@ def eval_command(
 
         report = evaluate(subject, images, scale, protocols, name=model, seen=seen)
     rows = report.rows()
-    columns = {"image": "image"}
-    for colour in (protocol.colour for protocol in protocols):
-        key = colour.lower()
-        columns |= {
-            f"psnr_{key}": f"PSNR {colour} dB",
-            f"ssim_{key}": f"SSIM {colour}",
-            f"bicubic_{key}": "bicubic dB",
-            f"gain_{key}": "gain dB",
-        }
+    columns = {"image": "image", "psnr_y": "PSNR Y", "ssim_y": "SSIM Y"}
+    columns |= {"bicubic_y": "bicubic", "gain_y": "gain"}
+    if rgb:
+        columns |= {"psnr_rgb": "PSNR RGB", "bicubic_rgb": "bicubic", "gain_rgb": "gain"}
     show_table(
         [_rounded(row) for row in (rows[-2:] if summary else rows)] if not as_json else rows,
         columns,
