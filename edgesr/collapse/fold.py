@@ -9,6 +9,7 @@ write    the convolutions
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -86,15 +87,20 @@ def _rules(region: Region, plan: Plan) -> tuple[str, ...]:
 def _write(region: Region, plan: Plan) -> None:
     """Replace the nodes that the plan rewrites, in place, and round nothing."""
     graph = region.facts.graph
+    written: dict[fx.Node, fx.Node] = {}
     for node in region.own:
         linear = plan.choice[node]
         if node not in plan.needed or linear is None:
             continue
         place = _place(region, node)
+        # A root may have been rewritten before; its old spelling would come back to life.
+        terms = {written.get(root, root): term for root, term in linear.terms.items()}
+        linear = replace(linear, terms=terms)
         with graph.graph.inserting_before(node):
             new = emit(graph, linear, {**node.meta, **place.meta, "val": node.meta["val"]},
                        layer_of(place))  # fmt: skip
         node.replace_all_uses_with(new)
+        written[node] = new
     _name_weights(graph)
     tidy(graph)
 
