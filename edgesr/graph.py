@@ -85,6 +85,8 @@ def canonicalize(graph: fx.GraphModule) -> fx.GraphModule:
         )
     _output(graph).args = (outputs[0],)  # type: ignore[index]
     graph.graph.set_codegen(fx.graph.CodeGen())
+    # torch.export's check of input sizes: it would refuse images smaller than the traced range.
+    graph._forward_pre_hooks.clear()
     _drop_guards(graph)
     for node in list(graph.graph.nodes):
         rewrite = SPELLINGS.get(node.target) if node.op == "call_function" else None

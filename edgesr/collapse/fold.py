@@ -93,12 +93,13 @@ def _write(region: Region, plan: Plan) -> None:
         if node not in plan.needed or linear is None:
             continue
         place = _place(region, node)
+        meta = dict(node.meta)
+        if "nn_module_stack" in place.meta:
+            meta["nn_module_stack"] = place.meta["nn_module_stack"]
         # A root may have been rewritten before; its old spelling would come back to life.
         terms = {written.get(root, root): term for root, term in linear.terms.items()}
-        linear = replace(linear, terms=terms)
         with graph.graph.inserting_before(node):
-            new = emit(graph, linear, {**node.meta, **place.meta, "val": node.meta["val"]},
-                       layer_of(place))  # fmt: skip
+            new = emit(graph, replace(linear, terms=terms), meta, layer_of(place))
         node.replace_all_uses_with(new)
         written[node] = new
     _name_weights(graph)

@@ -26,8 +26,8 @@ from edgesr.collapse.forms import NOTHING, Cost, cost_of
 from edgesr.collapse.region import Region, combinations
 from edgesr.graph import output_of
 
-_TOO_WASTEFUL = 64
-"""A composed map this many times as costly as the best is not pursued."""
+_TOO_LARGE = 2_000_000
+"""Kernel elements of a composed map that is not pursued: 5x5 between 256 channels is less."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ def _forward(region: Region, given: set[fx.Node], *, allow_border: bool) -> Plan
                 work = work.plus(flow[root], 1 / region.readers[root])
         return work
 
-    for node, own in region.own.items():
+    for node in region.own:
         inputs = region.inputs(node)
         for n in inputs:
             options.setdefault(n, [region.itself(n)] * 3)
@@ -100,15 +100,19 @@ def _forward(region: Region, given: set[fx.Node], *, allow_border: bool) -> Plan
                 plan.cuts.add(node)
             elif linear is not None:
                 maps.append(linear)
-        maps = maps or [own]
-        costs = [with_roots(_work(region, node, m), m.terms) for m in maps]
         kept = with_roots(region.work(node), inputs)
+        if not maps:  # padding with another value than zero
+            plan.choice[node], flow[node] = None, kept
+            options[node] = [region.itself(node)] * 3
+            continue
+        costs = [with_roots(_work(region, node, m), m.terms) for m in maps]
         fitting = [(m, c) for m, c in zip(maps, costs, strict=True) if c.within(kept)]
-        best, cheapest = min(fitting, key=lambda pair: pair[1].order(), default=(own, kept))
+        best, cheapest = min(fitting, key=lambda pair: pair[1].order(), default=(maps[-1], kept))
         rewrite = cheapest.order() < kept.order()
         plan.choice[node] = best if rewrite else None
         flow[node] = cheapest if rewrite else kept
-        full = maps[0] if costs[0].macs <= _TOO_WASTEFUL * max(kept.macs, 1.0) else best
+        elements = sum(term.kernel.numel() for term in maps[0].terms.values())
+        full = maps[0] if elements <= _TOO_LARGE else best
         plan.full[node] = full
         options[node] = [full, best, region.itself(node)]
         if node in region.fixed and not _narrows(full):

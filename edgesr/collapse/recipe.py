@@ -18,8 +18,10 @@ from edgesr.collapse.certificate import EXACT, Certificate, compare, example_ima
 from edgesr.collapse.fold import fold
 from edgesr.collapse.hooks import has_hooks, reparameterized
 from edgesr.errors import InexactError, UnsupportedError
-from edgesr.graph import is_call, trace
+from edgesr.graph import is_call, tidy, trace
 from edgesr.network import Network
+
+aten = torch.ops.aten
 
 _WIDEST_BAND = 24
 _NO_BAND = 8
@@ -103,8 +105,19 @@ def _trace(network: Network, source: nn.Module) -> tuple[fx.GraphModule, nn.Modu
         return trace(network.with_module(copy.deepcopy(network.module))), source
     except UnsupportedError:
         # A forward that says float32 somewhere; its graph can be converted, the module cannot.
-        graph = trace(network.with_module(copy.deepcopy(network.module).float())).double()
-        return graph, copy.deepcopy(graph)
+        graph = trace(network.with_module(copy.deepcopy(network.module).float()))
+        _forget_precision(graph)
+        return graph.double(), copy.deepcopy(graph)
+
+
+def _forget_precision(graph: fx.GraphModule) -> None:
+    """Without conversions between floating-point types."""
+    for node in list(graph.graph.nodes):
+        if is_call(node, aten.to.dtype, aten._to_copy.default, aten.type_as.default):
+            dtype = node.meta["val"].dtype
+            if dtype.is_floating_point and node.args[0].meta["val"].is_floating_point():
+                node.replace_all_uses_with(node.args[0])
+    tidy(graph)
 
 
 def _prove(
@@ -137,4 +150,4 @@ def _prove(
 
 
 def _convs(graph: fx.GraphModule) -> int:
-    return sum(is_call(node, torch.ops.aten.conv2d.default) for node in graph.graph.nodes)
+    return sum(is_call(node, aten.conv2d.default) for node in graph.graph.nodes)
