@@ -125,6 +125,11 @@ class BenchResult:
         peak = self.peak_for(row)
         return None if peak is None or row.rate is None else row.rate / peak.rate
 
+    def best_share_of_peak(self, row: Row) -> float | None:
+        """The same of the fastest runs: what is left when neighbours are taken out."""
+        peak = self.peak_for(row)
+        return None if peak is None or row.best_rate is None else row.best_rate / peak.best_rate
+
     def warnings(self) -> list[str]:
         """Reasons not to quote these figures."""
         said = []
@@ -158,8 +163,9 @@ class BenchResult:
             summary, peak = row.summary, self.peak_for(row)
             flat.append({
                 "artifact": row.artifact, "runtime": row.runtime, "threads": row.threads,
-                "precision": row.precision, "height": row.height, "width": row.width,
-                "scale": row.scale, "runs": summary.runs,
+                "precision": row.precision, "io": row.manifest.get("dtype"),
+                "height": row.height, "width": row.width, "scale": row.scale,
+                "runs": summary.runs,
                 "median_ms": summary.median, "p90_ms": summary.p90, "p99_ms": summary.p99,
                 "best_ms": summary.best, "spread": summary.spread,
                 "peak_mb": row.memory.increase_mb if row.memory else None,
@@ -167,6 +173,7 @@ class BenchResult:
                 "gmac_per_s": row.rate,
                 "gemm_gmac_per_s": peak.rate if peak else None,
                 "share_of_peak": self.share_of_peak(row),
+                "best_share_of_peak": self.best_share_of_peak(row),
                 "runtime_version": row.runtime_version, "delegate": row.delegate,
                 "sha256": row.sha256,
             })  # fmt: skip

@@ -322,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.out and chosen.out.exists() and not chosen.force:
         raise OutputExistsError(f"{chosen.out} exists already; --force overwrites it")
     height, width = map(int, chosen.shape.split("x"))
-    names, calibration = images_of(chosen.calibration, height, width, 8)
+    names, calibration = images_of(chosen.calibration, height, width, 5)
     _, evaluation = images_of(chosen.evaluation, height, width, 1)
     with tempfile.TemporaryDirectory() as scratch:
         result = compare(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 _COLUMNS = {
-    "artifact": "artifact", "runtime": "runtime", "threads": "threads",
+    "artifact": "artifact", "io": "in/out", "runtime": "runtime", "threads": "threads",
     "median_ms": "median ms", "p90_ms": "p90", "p99_ms": "p99", "spread_percent": "spread %",
     "peak_mb": "peak MB", "ms_per_megapixel": "ms/Mpixel", "gmac_per_s": "GMAC/s",
     "percent_of_peak": "% of GEMM",
