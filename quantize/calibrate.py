@@ -7,7 +7,6 @@ tint flat areas, which costs more in super-resolution than the wider steps do.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from edgesr.data.colour import split
+from edgesr.data.datasets import pixel_hash
 from edgesr.data.images import Image
 from edgesr.errors import CheckpointError, UsageError
 from edgesr.graph import layer_of, tensor_nodes
@@ -101,13 +101,6 @@ def patches(image: Image, *, size: int = PATCH, multiple: int = 1) -> Iterator[I
     picks = dict.fromkeys([int(np.argmax(texture)), int(order[0]), int(order[-1])])
     for pick in list(picks)[:PATCHES_PER_IMAGE]:
         yield tiles[pick]
-
-
-def pixel_hash(image: Image) -> str:
-    """SHA-256 over shape and pixels: the same picture in another file format is the same."""
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).tobytes())
-    return digest.hexdigest()
 
 
 def to_input(image: Image, network: Network) -> Tensor:

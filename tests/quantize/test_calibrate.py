@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edgesr.quantize.calibrate import observe, patches, pixel_hash, to_input
+from edgesr.quantize.calibrate import observe, patches, to_input
 from small_networks import make, photo
 from torch import nn
 
+from edgesr.data.datasets import pixel_hash
 from edgesr.errors import UsageError
 from edgesr.graph import trace
 from edgesr.network import Network
