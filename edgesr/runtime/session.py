@@ -162,6 +162,7 @@ def open_session(artifact: Path | str, *, runtime: str | None = None, threads: i
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything; give 1 or more")
     manifest = read_manifest(artifact)
+    _check_facts(artifact, manifest)
     _check_hash(artifact, manifest)
     module, function = RUNTIMES[name].opener.split(":")
     session: Session = getattr(import_module(module), function)(artifact, manifest, threads)
@@ -193,6 +194,26 @@ def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1
     from edgesr.runtime.torch_session import NetworkSession
 
     return NetworkSession(load(spec), threads)
+
+
+def _check_facts(artifact: Path, manifest: Manifest) -> None:
+    """A manifest is a file like any other: edited, damaged, or made to do harm."""
+    sides = (manifest.height, manifest.width)
+    sound = {
+        "scale": _whole(manifest.scale, 1, 64),
+        "pad_multiple": _whole(manifest.pad_multiple, 1, 4096),
+        "height and width": all(side is None or _whole(side, 1, 1 << 20) for side in sides),
+        "halo": manifest.halo is None or _whole(manifest.halo, 0, 1 << 20),
+        "colour": manifest.colour in ("rgb", "y"),
+        "value_range": manifest.value_range in (1.0, 255.0),
+    }
+    wrong = [name for name, good in sound.items() if not good]
+    if wrong:
+        raise BadFileError(f"the manifest of {artifact} makes no sense: {', '.join(wrong)}")
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def _check_hash(artifact: Path, manifest: Manifest) -> None:

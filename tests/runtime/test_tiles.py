@@ -13,8 +13,8 @@ from edgesr.errors import UsageError
 from edgesr.manifest import Manifest
 from edgesr.runtime import SessionInfo, Tiling, make_plan, upscale
 from edgesr.runtime.session import TensorSession
-from edgesr.runtime.tiles import LEAST_SIDE, Plan
-from edgesr.runtime.upscale import _weights
+from edgesr.runtime.tiles import LEAST_SIDE, Plan, Span
+from edgesr.runtime.upscale import _mirrored, _weights
 
 
 class Exact(TensorSession):
@@ -127,6 +127,13 @@ def test_an_image_smaller_than_a_fixed_input_is_mirrored_and_said_to_differ():
     assert out.shape == whole.shape
     # Away from the mirrored side nothing changes: it lies below, out of sight.
     np.testing.assert_array_equal(out[: 2 * 5], whole[: 2 * 5])
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+def test_mirroring_reflects_at_the_last_pixel(length):
+    values = np.arange(length)
+    want = np.pad(values, (0, 20 - length), mode="reflect" if length > 1 else "edge")
+    np.testing.assert_array_equal(values[_mirrored(Span(0, 20, 0, 20), length)], want)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3)])
