@@ -26,7 +26,7 @@ def load(path: Path) -> Any:
         raise BadFileError(f"{path} is damaged: {error}") from error
 
 
-def operators(path: Path) -> dict[str, int]:
+def operator_counts(path: Path) -> dict[str, int]:
     """Operator name to how often it occurs, all subgraphs together."""
     return dict(Counter(operator_list(path)))
 
