@@ -18,6 +18,9 @@ _COMMANDS = (
     "demo", "models", "info", "collapse", "export", "eval", "bench", "upscale", "train",
 )  # fmt: skip
 
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
 _MACHINE_SAYS_NO = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR,
 )  # fmt: skip
@@ -69,8 +72,10 @@ def main() -> None:
         app()
     except EdgesrError as error:
         _end(str(error), error.exit_code, error)
-    except KeyboardInterrupt as error:
-        _end("stopped; nothing half-written was left behind", 130, error)
+    except SystemExit as ending:
+        if ending.code == _INTERRUPTED:
+            typer.echo("edgesr: stopped; nothing half-written was left behind", err=True)
+        raise
     except OSError as error:
         if error.errno == errno.EPIPE:
             sys.exit(141)

@@ -1,9 +1,9 @@
 """The command line as a shell sees it: speed of `--help`, exit codes, one sentence per mistake."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -32,16 +32,12 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         assert command in result.stdout
 
 
-def test_help_is_quick():
-    """Half a second on an idle machine; the best of several, since tests share the cores."""
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        edgesr("--help")
-        times.append(time.perf_counter() - started)
-        if times[-1] < 0.5:
-            break
-    assert min(times) < 0.5
+def test_help_costs_little():
+    """Processor time, which a busy machine does not stretch as it does wall time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert edgesr("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_version():
