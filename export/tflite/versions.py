@@ -70,6 +70,7 @@ _RUNTIMES = {
     ("RELU", 2): "2.1.0",
     ("RELU_0_TO_1", 1): "2.10.0",
     ("RESIZE_BILINEAR", 3): "2.2.0",
+    ("SQRT", 2): "2.21.0",
     ("TRANSPOSE_CONV", 3): "2.3.0",
 }
 _OLDEST = "1.14.0"
