@@ -55,8 +55,9 @@ def bench(
         contenders.append(_contender(entrant, runner))
     if memory:  # after all of them could be opened: mistakes are found before the slow part
         rows = _with_memory(rows, entrants, progress)
-    ceilings = sorted({(peak.arithmetic_of(row.precision), row.threads) for row in rows})
-    contenders += [peak.gemm(arithmetic, threads) for arithmetic, threads in ceilings]
+    under = sorted({(peak.arithmetic_of(row.precision), row.threads) for row in rows})
+    ceilings = [(*kind, side) for kind in under for side in peak.SIDES]
+    contenders += [peak.gemm(*ceiling) for ceiling in ceilings]
     turns = _Counter(progress, "timing", plan.rounds * len(contenders))
     meter = LoadMeter()
     samples = measure(contenders, plan, after_turn=turns.step)
@@ -67,8 +68,10 @@ def bench(
             for row, taken in zip(rows, samples[: len(rows)], strict=True)
         ],
         peaks=[
-            Peak(arithmetic, threads, peak.MACS, taken)
-            for (arithmetic, threads), taken in zip(ceilings, samples[len(rows) :], strict=True)
+            Peak(arithmetic, threads, side**3, taken)
+            for (arithmetic, threads, side), taken in zip(
+                ceilings, samples[len(rows) :], strict=True
+            )
         ],
         plan=plan,
         machine=this_machine(),

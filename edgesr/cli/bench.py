@@ -77,8 +77,11 @@ def bench_command(
         result = bench(entrants, plan, memory=memory, progress=show)
     if out is not None:
         write_result(result, out, force=force)
-    peaks = {f"{p.arithmetic} x{p.threads}": p.rate for p in result.peaks}
     rows = result.table()
+    peaks: dict[str, float] = {}
+    for peak in result.peaks:
+        kind = f"{peak.arithmetic} x{peak.threads}"
+        peaks[kind] = max(peak.rate, peaks.get(kind, 0))
     show_table(
         rows if as_json else [_readable(row) for row in rows],
         _COLUMNS,

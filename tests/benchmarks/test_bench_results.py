@@ -53,6 +53,17 @@ def test_share_is_of_the_same_arithmetic_and_threads():
     assert result().share_of_peak(row(macs=None)) is None
 
 
+def test_the_fastest_ceiling_counts_and_a_broken_one_is_called_out():
+    """A ceiling stuck at half its rate does not double the share."""
+    good = Peak("int8", 1, 2**30, [5.3687091] * 3)
+    stuck = Peak("int8", 1, 2**30, [10.7374182] * 3)
+    assert result(peaks=[stuck, good]).share_of_peak(row()) == pytest.approx(1, rel=1e-6)
+    steady = row(samples=[52.0], macs=10_300_000_000)
+    assert result(steady, peaks=[good]).warnings() == []
+    (warning,) = result(steady, peaks=[stuck]).warnings()
+    assert "ceiling was disturbed" in warning
+
+
 def test_round_trip(tmp_path):
     before = result(row(), row(runtime="ort", memory=None))
     path = tmp_path / "deep" / "results.json"
@@ -91,14 +102,14 @@ def test_missing_and_future_files_are_refused(tmp_path):
 
 
 def test_a_busy_machine_and_a_noisy_row_are_called_out():
-    assert result(row(samples=[50.0, 50.1, 50.2])).warnings() == []
-    (busy,) = result(row(samples=[50.0]), load=Load(0.1, 3.0, 1.7)).warnings()
+    assert result(row(samples=[60.0, 60.1, 60.2])).warnings() == []
+    (busy,) = result(row(samples=[60.0]), load=Load(0.1, 3.0, 1.7)).warnings()
     assert "1.7 of 4 cores" in busy
-    (unknown,) = result(row(samples=[50.0]), load=Load(3.5, 4.0, None)).warnings()
+    (unknown,) = result(row(samples=[60.0]), load=Load(3.5, 4.0, None)).warnings()
     assert "3.5" in unknown
-    (noisy,) = result(row(samples=[50.0, 50.0, 90.0])).warnings()
-    assert "net_int8.tflite in litert" in noisy and "50.0 ms" in noisy
-    (crowd,) = result(row(samples=[50.0], threads=8)).warnings()
+    (noisy,) = result(row(samples=[60.0, 60.0, 99.0])).warnings()
+    assert "net_int8.tflite in litert" in noisy and "60.0 ms" in noisy
+    (crowd,) = result(row(samples=[60.0], threads=8)).warnings()
     assert "8 threads on 4 cores" in crowd
 
 

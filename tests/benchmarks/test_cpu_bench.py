@@ -136,7 +136,8 @@ def test_a_bench_times_everybody_and_the_ceilings_in_one_run():
     # warm-up 1 + two turns of (1 settling + 2 timed)
     assert all(len(runner.seen) == 7 for runner in runners.values())
     assert "slow on Sundays" in result.warnings()
-    assert told[-1] == ("timing", 2 * 8, 2 * 8)
+    # four rows and two sizes of each of the four ceilings
+    assert told[-1] == ("timing", 2 * 12, 2 * 12)
 
 
 def test_torch_runs_on_the_threads_of_its_row():
@@ -182,9 +183,7 @@ def test_memory_of_a_child_is_the_models_and_not_the_parents():
     ballast = np.ones(50_000_000)
     entrant = Entrant("plain-s-x2", "torch", 1, 32, 32)
     small = measure_memory(dataclasses.asdict(entrant))
-    large = measure_memory(
-        dataclasses.asdict(dataclasses.replace(entrant, height=512, width=512))
-    )
+    large = measure_memory(dataclasses.asdict(dataclasses.replace(entrant, height=512, width=512)))
     assert 0 < small.increase_mb < 0.5 * ballast.nbytes / 1e6
     # 16 channels of fp32 at 512x512, twice: 33 MB at least
     assert large.increase_mb > small.increase_mb + 30
