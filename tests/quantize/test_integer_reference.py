@@ -133,3 +133,28 @@ def test_an_operator_without_a_formula_is_named():
     network = Network(Frame(nn.Sequential(Cubic(), conv(C, C))).eval(), "exp", 2)
     with pytest.raises(UnsupportedError, match=r"body\.0.*exp.*int8"):
         quantized(network)
+
+
+def test_halves_go_to_even_everywhere(tmp_path):
+    """A multiplier of exactly 1/2: every odd pixel lies between two codes."""
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = conv(3, 3, 1, groups=3, bias=False)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    graph = quantized(Network(randomize(Half()), "half", 1))
+    (name,) = graph.weights
+    graph.weights[name] = scheme.QWeights(
+        torch.ones(3, 1, 1, 1, dtype=torch.int8),
+        torch.full((3,), 0.5),
+        torch.zeros(3, dtype=torch.int32),
+    )
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    expected = np.rint(image / 2)
+    assert np.array_equal(integer.run(graph, image), expected)
+    assert np.array_equal(in_litert(graph, image, tmp_path), expected)
+    assert np.array_equal(in_onnxruntime(graph, image), expected)
