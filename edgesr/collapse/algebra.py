@@ -142,6 +142,12 @@ def convolve(
     return replace(inner, terms=terms, bias=constant)
 
 
+def work_to_compose(inner: LinearMap, weight: Tensor) -> int:
+    """Multiply-accumulates that `convolve` needs, roughly; nothing for a copy."""
+    kernels = [t.kernel for t in inner.terms.values() if not is_eye(t.kernel)]
+    return sum(k[0].numel() * weight.numel() for k in kernels)
+
+
 def _compose(weight: Tensor, kernel: Tensor, step: Pair, groups: int) -> Tensor:
     if groups == 1 and step == ONE and is_eye(kernel):
         return weight

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, fx
 
 from edgesr.collapse.after_shuffle import move_before_shuffle
 from edgesr.collapse.algebra import LinearMap
 from edgesr.collapse.bias_padding import spell_bias_padding
 from edgesr.collapse.certificate import Kept
-from edgesr.collapse.forms import add_parameter, emit, evaluate
+from edgesr.collapse.forms import emit, evaluate
+from edgesr.collapse.names import name_weights, place_of, shorten_names
 from edgesr.collapse.plan import Plan, make_plan
 from edgesr.collapse.region import Region, survey
 from edgesr.collapse.rules import RULES, Facts
-from edgesr.graph import constant_of, is_call, layer_of, run_recording, shapes, tidy
-
-aten = torch.ops.aten
+from edgesr.graph import layer_of, run_recording, shapes, tidy
 
 
 class Folded(NamedTuple):
@@ -73,8 +71,14 @@ def _kept(region: Region, plan: Plan, image: Tensor) -> tuple[Kept, ...]:
     for node, inner, folded in places:
         error = (evaluate(folded, values) - values[node.name]).abs().max()
         largest = values[node.name].abs().max().clamp_min(1e-30)
-        kept.append(Kept(layer_of(node), layer_of(inner), float(error / largest)))
+        kept.append(Kept(_called(node), _called(inner), float(error / largest)))
     return tuple(kept)
+
+
+def _called(node: fx.Node) -> str:
+    """A name a user knows: the layer, or the operator where it stands in the network's forward."""
+    layer = layer_of(node)
+    return layer if layer != node.name else str(node.target).split(".")[1]
 
 
 def _rules(region: Region, plan: Plan) -> tuple[str, ...]:
@@ -92,45 +96,13 @@ def _write(region: Region, plan: Plan) -> None:
         linear = plan.choice[node]
         if node not in plan.needed or linear is None:
             continue
-        place = _place(region, node)
-        meta = dict(node.meta)
-        if "nn_module_stack" in place.meta:
-            meta["nn_module_stack"] = place.meta["nn_module_stack"]
+        meta = {**node.meta, **place_of(region.own, node, linear)}
         # A root may have been rewritten before; its old spelling would come back to life.
         terms = {written.get(root, root): term for root, term in linear.terms.items()}
         with graph.graph.inserting_before(node):
-            new = emit(graph, replace(linear, terms=terms), meta, layer_of(place))
+            new = emit(graph, replace(linear, terms=terms), meta)
         node.replace_all_uses_with(new)
         written[node] = new
-    _name_weights(graph)
+    name_weights(graph)
     tidy(graph)
-
-
-def _name_weights(graph: fx.GraphModule) -> None:
-    """Kernels that tracing composed (from training branches) are parameters of their layer."""
-    for node in graph.graph.nodes:
-        if not is_call(node, aten.conv2d.default):
-            continue
-        for position, name in ((1, "weight"), (2, "bias")):
-            constant: Any = node.args[position]
-            value = constant_of(graph, constant)
-            if value is not None and str(constant.target).startswith("const_"):
-                with graph.graph.inserting_before(node):
-                    named = add_parameter(graph, value, f"{layer_of(node)}.{name}")
-                node.update_arg(position, named)
-
-
-def _place(region: Region, node: fx.Node) -> fx.Node:
-    """The node that names a region: its end, or the last convolution if that has no module."""
-    stack = node.meta.get("nn_module_stack") or {}
-    if any(path for path, _ in stack.values()):
-        return node
-    waiting, seen = region.inputs(node), set()
-    while waiting:
-        inner = waiting.pop(0)
-        if is_call(inner, aten.conv2d.default):
-            return inner
-        if inner in region.own and inner not in seen:
-            seen.add(inner)
-            waiting += region.inputs(inner)
-    return node
+    shorten_names(graph)

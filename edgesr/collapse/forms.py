@@ -18,10 +18,11 @@ from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.nn import functional as F
 
 from edgesr.collapse.algebra import NONE, ONE, LinearMap, Pair, Term, is_eye
+from edgesr.collapse.names import add_parameter
 
 aten = torch.ops.aten
 
@@ -108,14 +109,16 @@ def evaluate(linear: LinearMap, values: Mapping[str, Tensor]) -> Tensor:
     return result
 
 
-def emit(graph: fx.GraphModule, linear: LinearMap, meta: dict[str, Any], name: str) -> fx.Node:
+def emit(graph: fx.GraphModule, linear: LinearMap, meta: dict[str, Any]) -> fx.Node:
     """Write the map at the graph's insertion point; the node that gives its value.
 
     Args:
-        meta: for the new nodes: the shape and the module path of the node they stand for.
-        name: where they come from (`body.3`), for the names of the constants.
+        meta: for the new nodes: the shape and the module path of the node they stand for. The
+            path (`body.3`) also names their constants.
     """
     bias = linear.bias if linear.bias.any() else None
+    paths = [path for path, _ in meta.get("nn_module_stack", {}).values() if path]
+    place = paths[-1] if paths else "folded"
 
     def call(target: Any, *args: Any) -> fx.Node:
         node = graph.graph.call_function(target, args)
@@ -126,18 +129,18 @@ def emit(graph: fx.GraphModule, linear: LinearMap, meta: dict[str, Any], name: s
     for root, form in forms_of(linear).items():
         part = root
         if form.kind == "conv":
-            weight = add_parameter(graph, form.weight, f"{name}.weight")
-            constant = None if bias is None else add_parameter(graph, bias, f"{name}.bias")
+            weight = add_parameter(graph, form.weight, f"{place}.weight")
+            constant = None if bias is None else add_parameter(graph, bias, f"{place}.bias")
             bias = None
             settings = (list(form.stride), list(form.padding), list(form.dilation), form.groups)
             part = call(aten.conv2d.default, root, weight, constant, *settings)
         elif form.kind == "factor":
-            factor = _operand(graph, form.weight, f"{name}.factor")
+            factor = _operand(graph, form.weight, f"{place}.factor")
             part = call(aten.mul.Tensor, root, factor)
         parts.append(part)
     total = reduce(lambda a, b: call(aten.add.Tensor, a, b), parts)
     if bias is not None:
-        total = call(aten.add.Tensor, total, _operand(graph, bias, f"{name}.bias"))
+        total = call(aten.add.Tensor, total, _operand(graph, bias, f"{place}.bias"))
     return total
 
 
@@ -146,23 +149,6 @@ def _operand(graph: fx.GraphModule, values: Tensor, name: str) -> fx.Node | floa
     if bool((values == values[0]).all()):
         return float(values[0])
     return add_parameter(graph, values[None, :, None, None], name)
-
-
-def add_parameter(graph: fx.GraphModule, value: Tensor, path: str) -> fx.Node:
-    """A new parameter at a module path (`body.3.weight`) and the node that reads it."""
-    *folders, last = path.split(".")
-    owner: nn.Module = graph
-    for folder in folders:
-        if not isinstance(getattr(owner, folder, None), nn.Module):
-            owner.add_module(folder, nn.Module())
-        owner = owner.get_submodule(folder)
-    unique, number = last, 1
-    while hasattr(owner, unique):
-        number += 1
-        unique = f"{last}_{number}"
-    value = value.detach().clone(memory_format=torch.contiguous_format)
-    owner.register_parameter(unique, nn.Parameter(value, requires_grad=False))
-    return graph.graph.get_attr(".".join([*folders, unique]))
 
 
 def _form(term: Term) -> Form:

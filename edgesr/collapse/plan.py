@@ -28,6 +28,8 @@ from edgesr.graph import output_of
 
 _TOO_LARGE = 2_000_000
 """Kernel elements of a composed map that is not pursued: 5x5 between 256 channels is less."""
+_TOO_MANY = 4
+"""Terms of such a map: a long residual stream is the sum of everything added to it."""
 
 
 @dataclass
@@ -95,7 +97,7 @@ def _forward(region: Region, given: set[fx.Node], *, allow_border: bool) -> Plan
             options.setdefault(n, [region.itself(n)] * 3)
         maps = []
         for choice in combinations({n: options[n] for n in inputs}):
-            linear = region.apply(node, choice)
+            linear = region.apply(node, choice, allow_border=allow_border)
             if linear is not None and not (linear.exact or allow_border):
                 plan.cuts.add(node)
             elif linear is not None:
@@ -112,7 +114,8 @@ def _forward(region: Region, given: set[fx.Node], *, allow_border: bool) -> Plan
         plan.choice[node] = best if rewrite else None
         flow[node] = cheapest if rewrite else kept
         elements = sum(term.kernel.numel() for term in maps[0].terms.values())
-        full = maps[0] if elements <= _TOO_LARGE else best
+        small = elements <= _TOO_LARGE and len(maps[0].terms) <= _TOO_MANY
+        full = maps[0] if small else best
         plan.full[node] = full
         options[node] = [full, best, region.itself(node)]
         if node in region.fixed and not _narrows(full):

@@ -67,7 +67,8 @@ def collapse(
             f"{EXACT:.0e}. The border alone can be accepted with --allow-border; a difference "
             "inside is a fault of a rule"
         )
-    return network.with_module(graph), certificate
+    # A plain module: what torch.export returns refuses `eval()`.
+    return network.with_module(fx.GraphModule(graph, graph.graph).eval()), certificate
 
 
 def _in_float64(module: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -43,9 +43,12 @@ class Region:
         """The images a linear node reads, each once."""
         return [n for n in node.all_input_nodes if n.op != "get_attr"]
 
-    def apply(self, node: fx.Node, maps: Mapping[Any, LinearMap]) -> LinearMap | None:
+    def apply(
+        self, node: fx.Node, maps: Mapping[Any, LinearMap], *, allow_border: bool = True
+    ) -> LinearMap | None:
         """The node's map, given those of its inputs."""
-        return RULES[node.target](node, maps, self.facts)
+        facts = replace(self.facts, allow_border=allow_border)
+        return RULES[node.target](node, maps, facts)
 
     def work(self, node: fx.Node) -> Cost:
         """What the operator costs as it stands, MACs per input pixel."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from edgesr.collapse import collapse
 from edgesr.collapse.hooks import reparameterized
 from edgesr.errors import InexactError
-from edgesr.graph import is_call
+from edgesr.graph import is_call, layer_of
 from edgesr.models import create
 from edgesr.network import Network
 
@@ -246,6 +246,13 @@ def test_published_blocks(name, layers):
     assert certificate.exact and certificate.convs_after == layers
 
 
+def test_a_pair_is_called_as_its_convolution():
+    plain, _ = collapse(network(nn.Sequential(conv_bn(3, 1, 4, channels=3), nn.ReLU())))
+    assert set(plain.module.state_dict()) == {"0.0.weight", "0.0.bias"}
+    (conv,) = convs(plain.module)
+    assert layer_of(conv) == "0.0"
+
+
 def test_the_source_is_not_changed():
     source = network(Frame(DBB()))
     before = copy.deepcopy(source.module.state_dict())
@@ -254,6 +261,36 @@ def test_the_source_is_not_changed():
     for name, tensor in source.module.state_dict().items():
         assert torch.equal(tensor, before[name]) and tensor.dtype == before[name].dtype
     assert {name: p.requires_grad for name, p in source.module.named_parameters()} == wanted
+
+
+def test_collapsing_twice_changes_nothing():
+    plain, _ = collapse(network(Frame(ACNet())))
+    again, certificate = collapse(plain)
+    assert certificate.exact and not certificate.rules
+    assert certificate.parameters_before == certificate.parameters_after
+    image = torch.rand(1, 3, 5, 7)  # smaller than what was traced
+    assert torch.equal(plain.module(image), again.module(image))
+
+
+def test_long_residual_streams_take_no_time():
+    """The stream of a deep residual network is the sum of all its blocks; it is not composed."""
+
+    class Stream(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 3, 1))
+                for _ in range(12)
+            )
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+
+    plain, certificate = collapse(network(Stream()))
+    assert certificate.exact and certificate.macs_after == certificate.macs_before
+    assert len(convs(plain.module)) == 24
 
 
 # --- what must not be folded ------------------------------------------------------------------

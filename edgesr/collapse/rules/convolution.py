@@ -9,8 +9,11 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgesr.collapse.algebra import LinearMap, Pair, Sides, convolve, pad
+from edgesr.collapse.algebra import LinearMap, Pair, Sides, convolve, pad, work_to_compose
 from edgesr.collapse.rules.rule import Facts, Maps, pair, rule
+
+_TOO_MUCH_WORK = 1_000_000_000
+"""Multiply-accumulates: a second in float64. Kernels of that size are not composed."""
 
 
 @rule(torch.ops.aten.conv2d.default)
@@ -21,8 +24,13 @@ def convolution(node: fx.Node, maps: Maps, facts: Facts) -> LinearMap | None:
     if inner is None or weight is None or (b is not None and bias is None):
         return None  # the weights depend on the image
     down, across = pair(padding)
+    padded = pad(inner, Sides(down, down, across, across))
+    if not (padded.exact or facts.allow_border):
+        return padded  # will not be used, and composing is what takes time
+    if work_to_compose(padded, weight) > _TOO_MUCH_WORK:
+        return None
     return convolve(
-        pad(inner, Sides(down, down, across, across)),
+        padded,
         weight,
         bias=bias,
         stride=Pair(*pair(stride)),

@@ -24,6 +24,8 @@ class Facts:
     graph: fx.GraphModule
     shapes: Shapes
     """Of every tensor node, at one input size."""
+    allow_border: bool = True
+    """Whether maps that are wrong near the border are of use."""
 
     def size(self, image: Any) -> tuple[int, ...]:
         """Rows and columns, at that input size."""
