@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,13 +60,14 @@ class Variant:
 
 def variants() -> Iterator[Variant]:
     """Everything that is measured, in the order of the table."""
-    for anchor in ("concat", "conv", "resize"):
+    anchors: tuple[Literal["concat", "conv", "resize"], ...] = ("concat", "conv", "resize")
+    for anchor in anchors:
         yield Variant("anchor", "plain", "fp32", replace(BASE, anchor=anchor))
     for clip in ("minmax", "relu_0_to_1"):
         yield Variant("clip", "plain", "fp32", replace(BASE, clip=clip))
     for prelu in ("prelu", "two_relus"):
         yield Variant("prelu", "prelu", "fp32", replace(BASE, prelu=prelu))
-    for anchor in ("concat", "conv", "resize"):
+    for anchor in anchors:
         yield Variant("anchor", "plain", "int8", replace(INT8_FORMS, anchor=anchor))
 
 

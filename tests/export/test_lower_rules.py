@@ -8,6 +8,7 @@ import pytest
 import torch
 from edgesr.export.lower import lower, rewrites_of
 from edgesr.export.lower.ops import depth_to_space, space_to_depth
+from edgesr.export.lower.transposed import phase_kernels
 from lowering_sketch import TFLITE_FLOAT, Sketch, count, image, relative_difference
 from torch.nn import functional as F
 
@@ -85,6 +86,18 @@ def test_transposed_convolution_is_convolution_and_shuffle(kernel, stride, paddi
     assert count(lowered, depth_to_space) == (stride > 1)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "taps"),
+    [(9, 2, 4, 5), (9, 3, 4, 4), (9, 4, 4, 3), (2, 2, 0, 1), (4, 4, 0, 1), (4, 2, 1, 3)],
+)
+def test_the_kernels_of_the_phases_have_no_idle_margin(kernel, stride, padding, taps):
+    weight = torch.ones(2, 3, kernel, kernel)
+    phases, rows, columns = phase_kernels(weight, stride, [padding, padding])
+    assert phases.shape == (3 * stride**2, 2, taps, taps)
+    assert sum(rows) == sum(columns) == taps - 1
+    assert float(phases.sum()) == float(weight.sum())  # every weight once
+
+
 def test_a_transposed_convolution_of_another_size_stays():
     s = Sketch(2)
     weight = s.const(s.noise(2, 2, 3, 3))
@@ -133,6 +146,13 @@ def test_pointwise_work_moves_before_the_shuffle():
     lowered = check(s.done(s(aten.tanh.default, y)))
     assert output_of(lowered).target is depth_to_space
     assert count(lowered, depth_to_space) == 1 and count(lowered, aten.conv2d.default) == 2
+
+
+def test_what_another_reader_needs_shuffled_is_shuffled_once():
+    s = Sketch()
+    y = s(aten.pixel_shuffle.default, s.conv(s.x, 3, 12), 2)
+    lowered = check(s.done(s(aten.mul.Tensor, s(aten.tanh.default, y), s.conv(y, 3, 3))))
+    assert count(lowered, depth_to_space) == 1
 
 
 def test_a_constant_that_varies_over_space_stays_behind_the_shuffle():
