@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ _CAPTION = 22
 def amplified_difference(a: Image, b: Image, gain: int = 8) -> Image:
     """`gain * |a - b|`, clipped to 255. uint8 HxWx3, same size."""
     difference = np.abs(a.astype(np.int16) - b.astype(np.int16)) * gain
-    return np.clip(difference, 0, 255).astype(np.uint8)
+    clipped: Image = np.clip(difference, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def busiest_crop(image: Image, side: int) -> tuple[int, int]:
@@ -35,7 +36,7 @@ def busiest_crop(image: Image, side: int) -> tuple[int, int]:
     return max(corners, key=lambda c: float(energy[c[0] : c[0] + side, c[1] : c[1] + side].sum()))
 
 
-def panel(rows: list[Mapping[str, Image]], zoom: int = 1) -> Image:
+def panel(rows: Sequence[Mapping[str, Image]], zoom: int = 1) -> Image:
     """Lay out one row of captioned pictures per mapping, all rows on one white sheet.
 
     Args:

@@ -153,7 +153,8 @@ def tidy(graph: fx.GraphModule) -> fx.GraphModule:
 
 def input_of(graph: fx.GraphModule) -> fx.Node:
     """The placeholder."""
-    return next(node for node in graph.graph.nodes if node.op == "placeholder")
+    node: fx.Node = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    return node
 
 
 def output_of(graph: fx.GraphModule) -> fx.Node:
@@ -238,7 +239,8 @@ def _mutates(node: fx.Node) -> bool:
 
 
 def _output(graph: fx.GraphModule) -> fx.Node:
-    return next(node for node in reversed(graph.graph.nodes) if node.op == "output")
+    node: fx.Node = next(node for node in reversed(graph.graph.nodes) if node.op == "output")
+    return node
 
 
 def _drop_guards(graph: fx.GraphModule) -> None:

@@ -23,6 +23,11 @@ def _call(graph: fx.Graph, like: fx.Node, target: Any, *args: Any) -> fx.Node:
     return node
 
 
+def _args(node: fx.Node) -> tuple[Any, ...]:
+    """Positional arguments, whose types the operator's schema knows and torch's stubs do not."""
+    return node.args
+
+
 def _arguments(node: fx.Node, *defaults: Any) -> list[Any]:
     """All positional arguments; those left out take their default."""
     given = list(node.args)
@@ -37,7 +42,7 @@ def _pair(value: Any) -> list[Any]:
 def _conv(graph: fx.Graph, node: fx.Node) -> fx.Node:
     x, w, b, stride, padding, dilation, groups = _arguments(node, 0, 0, None, 1, 0, 1, 1)
     if isinstance(padding, str):
-        kernel = node.args[1].meta["val"].shape[2:]  # type: ignore[union-attr]
+        kernel = _args(node)[1].meta["val"].shape[2:]
         total = [d * (k - 1) for d, k in zip(_pair(dilation), kernel, strict=True)]
         if padding == "same" and any(t % 2 for t in total):
             return node
@@ -47,7 +52,7 @@ def _conv(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 
 def _convolution(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    x, w, b, stride, padding, dilation, transposed, out_padding, groups = node.args
+    x, w, b, stride, padding, dilation, transposed, out_padding, groups = _args(node)
     if transposed:
         args = (x, w, b, stride, padding, out_padding, groups, dilation)
         return _call(graph, node, aten.conv_transpose2d.input, *args)
@@ -62,30 +67,31 @@ def _transposed(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 def _clamp(low: Any, high: Any) -> Rewrite:
     def rewrite(graph: fx.Graph, node: fx.Node) -> fx.Node:
-        return _call(graph, node, aten.clamp.default, node.args[0], low(node), high(node))
+        return _call(graph, node, aten.clamp.default, _args(node)[0], low(node), high(node))
 
     return rewrite
 
 
 def _clip(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    low = node.args[1] if len(node.args) > 1 else node.kwargs.get("min")
-    high = node.args[2] if len(node.args) > 2 else node.kwargs.get("max")
-    return _call(graph, node, aten.clamp.default, node.args[0], low, high)
+    low = _args(node)[1] if len(_args(node)) > 1 else node.kwargs.get("min")
+    high = _args(node)[2] if len(_args(node)) > 2 else node.kwargs.get("max")
+    return _call(graph, node, aten.clamp.default, _args(node)[0], low, high)
 
 
 def _functional(target: Any) -> Rewrite:
-    return lambda graph, node: _call(graph, node, target, *node.args)
+    return lambda graph, node: _call(graph, node, target, *_args(node))
 
 
 def _forward(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    return node.args[0]  # type: ignore[return-value]
+    source: fx.Node = _args(node)[0]
+    return source
 
 
 def _pieces(graph: fx.Graph, node: fx.Node, bounds: list[tuple[int, int]], dim: int) -> fx.Node:
     """Replace the `getitem`s of a split by slices."""
     for user in list(node.users):
-        start, end = bounds[int(user.args[1])]  # type: ignore[arg-type]
-        piece = _call(graph, user, aten.slice.Tensor, node.args[0], dim, start, end, 1)
+        start, end = bounds[int(_args(user)[1])]
+        piece = _call(graph, user, aten.slice.Tensor, _args(node)[0], dim, start, end, 1)
         user.replace_all_uses_with(piece)
         graph.erase_node(user)
     return node
@@ -93,7 +99,7 @@ def _pieces(graph: fx.Graph, node: fx.Node, bounds: list[tuple[int, int]], dim: 
 
 def _split(graph: fx.Graph, node: fx.Node) -> fx.Node:
     _, sizes, dim = _arguments(node, 0, 0, 0)
-    extent = int(node.args[0].meta["val"].shape[dim])  # type: ignore[union-attr]
+    extent = int(_args(node)[0].meta["val"].shape[dim])
     if isinstance(sizes, int):
         sizes = [min(sizes, extent - start) for start in range(0, extent, sizes)]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -102,7 +108,7 @@ def _split(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 def _chunk(graph: fx.Graph, node: fx.Node) -> fx.Node:
     _, count, dim = _arguments(node, 0, 0, 0)
-    extent = int(node.args[0].meta["val"].shape[dim])  # type: ignore[union-attr]
+    extent = int(_args(node)[0].meta["val"].shape[dim])
     size = -(-extent // count)
     bounds = [(start, min(start + size, extent)) for start in range(0, extent, size)]
     return _pieces(graph, node, bounds, dim)
@@ -115,8 +121,8 @@ def _slice(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 
 def _narrow(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    x, dim, start, length = node.args
-    return _call(graph, node, aten.slice.Tensor, x, dim, start, start + length, 1)  # type: ignore[operator]
+    x, dim, start, length = _args(node)
+    return _call(graph, node, aten.slice.Tensor, x, dim, start, start + length, 1)
 
 
 def _cat(graph: fx.Graph, node: fx.Node) -> fx.Node:
@@ -124,11 +130,11 @@ def _cat(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 
 def _repeat(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    x, counts = node.args
-    if len(counts) == 4 and all(isinstance(c, int) for c in counts):  # type: ignore[arg-type]
-        batch, times, rows, columns = counts  # type: ignore[misc]
+    x, counts = _args(node)
+    if len(counts) == 4 and all(isinstance(c, int) for c in counts):
+        batch, times, rows, columns = counts
         if (batch, rows, columns) == (1, 1, 1):
-            return _call(graph, node, aten.cat.default, [x] * times, 1)  # type: ignore[operator]
+            return _call(graph, node, aten.cat.default, [x] * times, 1)
     return node
 
 
@@ -144,21 +150,21 @@ def _repeat_interleave(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 
 def _global_average(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    if _pair(node.args[1]) != [1, 1]:
+    if _pair(_args(node)[1]) != [1, 1]:
         return node
-    return _call(graph, node, aten.mean.dim, node.args[0], [2, 3], True)
+    return _call(graph, node, aten.mean.dim, _args(node)[0], [2, 3], True)
 
 
 def _scaled_sum(target: Any) -> Rewrite:
     def rewrite(graph: fx.Graph, node: fx.Node) -> fx.Node:
-        a, b = node.args
+        a, b = _args(node)
         alpha = node.kwargs.get("alpha", 1)
         if alpha != 1:
             b = (
                 _call(graph, node, aten.mul.Tensor, b, alpha)
                 if isinstance(b, fx.Node)
                 else b * alpha
-            )  # type: ignore[operator]
+            )
         if not isinstance(a, fx.Node):
             a, b = b, a
         return _call(graph, node, target, a, b)
@@ -167,7 +173,7 @@ def _scaled_sum(target: Any) -> Rewrite:
 
 
 def _reversed_sub(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    a, b = node.args[:2]
+    a, b = _args(node)[:2]
     negative = _call(graph, node, aten.mul.Tensor, a, -1.0)
     return _call(graph, node, aten.add.Tensor, negative, b)
 
@@ -184,7 +190,7 @@ def _constant_pad(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 def _batch_norm(graph: fx.Graph, node: fx.Node) -> fx.Node:
     """`_native_batch_norm_legit_no_training` returns three tensors, of which the first is read."""
-    x, weight, bias, mean, var, _, eps = node.args
+    x, weight, bias, mean, var, _, eps = _args(node)
     args = (x, weight, bias, mean, var, False, 0.0, eps, False)
     new = _call(graph, node, aten.batch_norm.default, *args)
     for user in list(node.users):
@@ -205,14 +211,14 @@ SPELLINGS: dict[Any, Rewrite] = {
     aten.tanh_.default: _functional(aten.tanh.default),
     aten.relu6.default: _clamp(lambda n: 0.0, lambda n: 6.0),
     aten.hardtanh.default: _clamp(
-        lambda n: n.args[1] if len(n.args) > 1 else -1.0,
-        lambda n: n.args[2] if len(n.args) > 2 else 1.0,
+        lambda n: _args(n)[1] if len(_args(n)) > 1 else -1.0,
+        lambda n: _args(n)[2] if len(_args(n)) > 2 else 1.0,
     ),
     aten.clamp.default: _clip,
     aten.clip.default: _clip,
     aten.clamp_.default: _clip,
-    aten.clamp_min.default: _clamp(lambda n: n.args[1], lambda n: None),
-    aten.clamp_max.default: _clamp(lambda n: None, lambda n: n.args[1]),
+    aten.clamp_min.default: _clamp(lambda n: _args(n)[1], lambda n: None),
+    aten.clamp_max.default: _clamp(lambda n: None, lambda n: _args(n)[1]),
     aten.split.Tensor: _split,
     aten.split_with_sizes.default: _split,
     aten.chunk.default: _chunk,

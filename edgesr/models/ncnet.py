@@ -31,11 +31,10 @@ class NCNet(nn.Module):
         self.scale = scale
         last = 3 * scale**2
         widths = [3] + [channels] * blocks
-        self.body = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths)
-        )
+        self.body = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.widen = nn.Conv2d(channels, last, 3, padding=1)
         self.tail = nn.Conv2d(last, last, 3, padding=1)
+        self.nearest: Tensor
         one_hot = torch.eye(3).repeat_interleave(scale**2, dim=0)
         self.register_buffer("nearest", one_hot[:, :, None, None], persistent=False)
 

@@ -81,7 +81,7 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     # Layout alone makes a step twice as fast on CPUs (NHWC is what the kernels compute in).
-    module = module.to(memory_format=torch.channels_last).train()
+    module = module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = deepcopy(module).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(module.parameters(), lr=schedule.rate, betas=(0.9, 0.99))
     first = _resume(out / "state.pt", module, average, optimizer)
@@ -129,16 +129,21 @@ def validate(module: nn.Module, images: list[Path], scale: int) -> float:
 def _average(average: nn.Module, module: nn.Module, decay: float) -> None:
     for kept, new in zip(average.parameters(), module.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
-    for kept, new in zip(average.buffers(), module.buffers(), strict=True):
-        kept.copy_(new)
+    for counted, newest in zip(average.buffers(), module.buffers(), strict=True):
+        counted.copy_(newest)
 
 
 def _save(
     path: Path, step: int, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     beside = path.with_suffix(".part")
-    parts = {"module": module, "average": average, "optimizer": optimizer}
-    torch.save({"step": step} | {k: v.state_dict() for k, v in parts.items()}, beside)
+    state = {
+        "step": step,
+        "module": module.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(state, beside)
     beside.replace(path)
 
 
