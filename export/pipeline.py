@@ -8,24 +8,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from edgesr.analysis import macs, parameters, receptive_field
 from edgesr.export import verify
 from edgesr.export.lower import lower
-from edgesr.export.writers import WRITERS, Written
+from edgesr.export.writers import WRITERS, Io, Written
 from edgesr.quantize import QuantizedGraph, quantize
 from torch import fx
 
+from edgesr.analysis import macs, parameters, receptive_field
 from edgesr.collapse import Certificate, collapse
 from edgesr.data.images import Image
 from edgesr.errors import EnvironmentLimitError, OutputExistsError, UsageError
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
 from edgesr.network import Network
-from edgesr.targets import Target, find_target
+from edgesr.targets import Precision, Target, find_target
 
-Precision = Literal["fp32", "fp16", "int8"]
-Io = Literal["uint8", "int8", "float32"]
 Shape = tuple[int, int]
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgesr.quantize import QuantizedGraph
 from torch import fx
 
 from edgesr.network import Network
+from edgesr.targets import Precision
 
 Graph = fx.GraphModule | QuantizedGraph
 Shape = tuple[int, int] | None
+Io = Literal["uint8", "int8", "float32"]
+"""Element type at both ends of an int8 model."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ Writer = Callable[..., Written]
 
 
 def _tflite(
-    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: str, io: str
+    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: Precision, io: Io
 ) -> Written:
     from edgesr.export.tflite import write
 
@@ -40,7 +43,7 @@ def _tflite(
 
 
 def _onnx(
-    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: str, io: str
+    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: Precision, io: Io
 ) -> Written:
     from edgesr.export import onnx
 
@@ -49,7 +52,7 @@ def _onnx(
 
 
 def _openvino(
-    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: str, io: str
+    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: Precision, io: Io
 ) -> Written:
     from edgesr.export import openvino
 
