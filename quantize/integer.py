@@ -211,14 +211,15 @@ def root(step: Step) -> Tensor:
 
 def mean(step: Step) -> Tensor:
     """`round(sum * m)`, m = float32(float32(s_in / s_out) / count) (XNNPACK's qs8-rdsum)."""
-    x, dims = step.args[0] - step.inputs[0].zero_point, step.args[1]
-    total = x.double().sum(dims, keepdim=True)
+    x = step.args[0] - step.inputs[0].zero_point
+    dims, keep = step.args[1], bool(step.args[2:] and step.args[2])
+    total = x.double().sum(dims, keepdim=keep)
     s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
     multiplier = (s_in / s_out) * (1 / _float32(x.numel() / total.numel()))
     return _saturate(torch.round(total.float() * multiplier), step.output.zero_point)
 
 
-_POOL_DEFAULTS = (None, (0, 0), False, True, None)
+_POOL_DEFAULTS: list[Any] = [None, (0, 0), False, True, None]
 
 
 def average_pool(step: Step) -> Tensor:
@@ -233,7 +234,8 @@ def average_pool(step: Step) -> Tensor:
     count = kernel[0] * kernel[1]
     x = F.pad(x, (columns, columns, rows, rows), value=step.output.zero_point)
     total = torch.round(F.avg_pool2d(x.double(), kernel, stride) * count)
-    return (torch.sign(total) * torch.floor((total.abs() + count // 2) / count)).float()
+    codes: Tensor = torch.sign(total) * torch.floor((total.abs() + count // 2) / count)
+    return codes.float()
 
 
 def bilinear(step: Step) -> Tensor:
@@ -247,7 +249,8 @@ def bilinear(step: Step) -> Tensor:
     top = (top[..., left] << 11) + (top[..., right] - top[..., left]) * across
     bottom = (bottom[..., left] << 11) + (bottom[..., right] - bottom[..., left]) * across
     total = (top << 11) + (bottom - top) * down[:, None]
-    return ((total + (1 << 21)) >> 22).float()
+    codes: Tensor = (total + (1 << 21)) >> 22
+    return codes.float()
 
 
 def _taps(source: int, size: int, aligned: bool) -> tuple[Tensor, Tensor, Tensor]:

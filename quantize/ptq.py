@@ -223,9 +223,9 @@ def _widen_for_multipliers(
     for node in tensor_nodes(graph):
         root = groups.find(node.name)
         if is_call(node, aten.conv2d.default) and root not in pinned:
-            weight = constant_of(graph, node.args[1])
-            if weight is not None:
-                step = scales[groups.find(node.args[0].name)] * float(weight.abs().max()) / 127  # type: ignore[union-attr]
+            x, weight = node.args[0], constant_of(graph, node.args[1])
+            if weight is not None and isinstance(x, fx.Node):
+                step = scales[groups.find(x.name)] * float(weight.abs().max()) / 127
                 scales[root] = max(scales[root], step / 128)
 
 

@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, MutableSequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ other."""
 
 LARGEST_HALF = 65504.0
 
-_TRANSLATIONS = {
+_TRANSLATIONS: dict[Any, Any] = {
     depth_to_space: lambda x, block: opset18.DepthToSpace(x, blocksize=block, mode="DCR"),
     space_to_depth: lambda x, block: opset18.SpaceToDepth(x, blocksize=block),
 }

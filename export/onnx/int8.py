@@ -54,10 +54,14 @@ def to_qdq(quantized: QuantizedGraph, shape: Shape, *, io: str = "uint8") -> onn
 # --- operators ------------------------------------------------------------------------------
 
 
+def _arguments(node: fx.Node) -> list[Any]:
+    return list(node.args)
+
+
 def _conv(b: Builder, node: fx.Node) -> None:
-    x, _, _, stride, padding, dilation, groups = node.args
+    x, _, _, stride, padding, dilation, groups = _arguments(node)
     weights = b.quantized.weights[node.name]
-    scale = weights.scale.numpy()
+    scale, step = weights.scale.numpy(), np.float32(b.params(x).scale)
     kernel = [
         b.constant(f"{node.name}.weight", weights.weight.numpy()),
         b.constant(f"{node.name}.weight_scale", scale),
@@ -65,7 +69,7 @@ def _conv(b: Builder, node: fx.Node) -> None:
     ]
     bias = [
         b.constant(f"{node.name}.bias", weights.bias.numpy()),
-        b.constant(f"{node.name}.bias_scale", scale * np.float32(b.params(x).scale)),  # type: ignore[arg-type]
+        b.constant(f"{node.name}.bias_scale", scale * step),
         b.constant(f"{node.name}.bias_zero", np.zeros(len(scale), np.int32)),
     ]
     inputs = [
@@ -79,7 +83,7 @@ def _conv(b: Builder, node: fx.Node) -> None:
         f"{node.name}.op",
         kernel_shape=list(weights.weight.shape[2:]),
         strides=stride,
-        pads=[*padding, *padding],  # type: ignore[misc]
+        pads=[*padding, *padding],
         dilations=dilation,
         group=groups,
     )
@@ -99,7 +103,7 @@ def _float(kind: str, *names: str) -> Emit:
 
 
 def _clamp(b: Builder, node: fx.Node) -> None:
-    x = node.args[0]
+    x = _arguments(node)[0]
     low, high = clip_codes(node, b.params(node))
     if (low, high) == (LOWEST, HIGHEST):
         b.set_codes(node, b.codes(x))
@@ -116,7 +120,7 @@ def _on_codes(kind: str, attributes: Callable[..., dict[str, Any]]) -> Emit:
     """An operator that moves values, on the codes themselves."""
 
     def emit(b: Builder, node: fx.Node) -> None:
-        x, *rest = node.args
+        x, *rest = _arguments(node)
         inputs = [b.codes(part) for part in x] if isinstance(x, (list, tuple)) else [b.codes(x)]
         b.set_codes(node, b.emit(kind, inputs, node.name, **attributes(*rest)))
 
@@ -124,7 +128,7 @@ def _on_codes(kind: str, attributes: Callable[..., dict[str, Any]]) -> Emit:
 
 
 def _slice(b: Builder, node: fx.Node) -> None:
-    x, dim, start, end, step = node.args
+    x, dim, start, end, step = _arguments(node)
     inputs = [
         b.constant(f"{node.name}.{name}", np.array([value], np.int64))
         for name, value in (("start", start), ("end", end), ("axis", dim), ("step", step))
@@ -137,58 +141,52 @@ def _pool(stride: Any, padding: Any, kernel: Any) -> dict[str, Any]:
 
 
 def _max_pool(kernel: Any, stride: Any = None, *rest: Any) -> dict[str, Any]:
-    padding, dilation, ceil = [*rest, *((0, 0), (1, 1), False)[len(rest) :]]
+    defaults: list[Any] = [(0, 0), (1, 1), False]
+    padding, dilation, ceil = [*rest, *defaults[len(rest) :]]
     return {**_pool(stride, padding, kernel), "dilations": dilation, "ceil_mode": int(ceil)}
 
 
 def _avg_pool(b: Builder, node: fx.Node) -> None:
-    x, kernel, *rest = node.args
-    stride, padding, ceil, inclusive, divisor = [
-        *rest,
-        *(None, (0, 0), False, True, None)[len(rest) :],
-    ]
+    x, kernel, *rest = _arguments(node)
+    defaults: list[Any] = [None, (0, 0), False, True, None]
+    stride, padding, ceil, inclusive, divisor = rest + defaults[len(rest) :]
     if divisor is not None:
         raise UnsupportedError(f"layer `{layer_of(node)}` ({node.name}): a pooling with a divisor")
     attributes = _pool(stride, padding, kernel)
-    attributes |= {"ceil_mode": int(bool(ceil)), "count_include_pad": int(bool(inclusive))}
+    attributes |= {"ceil_mode": int(ceil), "count_include_pad": int(inclusive)}
     b.finish(node, b.emit("AveragePool", [b.real(x)], f"{node.name}.op", **attributes))
 
 
 def _mean(b: Builder, node: fx.Node) -> None:
-    x, axes, keep = node.args[:3]
+    x, axes, *rest = _arguments(node)
     inputs = [b.real(x), b.constant(f"{node.name}.axes", np.array(axes, np.int64))]
-    b.finish(node, b.emit("ReduceMean", inputs, f"{node.name}.op", keepdims=int(keep)))  # type: ignore[call-overload]
+    keep = int(bool(rest and rest[0]))
+    b.finish(node, b.emit("ReduceMean", inputs, f"{node.name}.op", keepdims=keep))
 
 
 def _pad(b: Builder, node: fx.Node) -> None:
-    x, sides, mode, value = node.args
-    left, right, top, bottom = [*sides, 0, 0][:4]  # type: ignore[misc]
-    inputs = [
-        b.codes(x),
-        b.constant(
-            f"{node.name}.sides", np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-        ),
-    ]
+    x, sides, mode, value = _arguments(node)
+    left, right, top, bottom = [*sides, 0, 0][:4]
+    borders = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
+    inputs = [b.codes(x), b.constant(f"{node.name}.sides", borders)]
     if mode == "constant":
-        fill = b.params(node).code_of(float(value or 0.0)) + OFFSET  # type: ignore[arg-type]
+        fill = b.params(node).code_of(float(value or 0.0)) + OFFSET
         inputs.append(b.constant(f"{node.name}.fill", np.uint8(fill)))
-    name = {"replicate": "edge"}.get(str(mode), mode)
+    name = {"replicate": "edge"}.get(mode, mode)
     b.set_codes(node, b.emit("Pad", inputs, node.name, mode=name))
 
 
 def _resize(b: Builder, node: fx.Node) -> None:
     linear = is_call(node, aten.upsample_bilinear2d.vec)
-    x, size, *rest = node.args
+    x, size, *rest = _arguments(node)
     aligned, factors = rest if linear else (False, rest[0])
     source = b.real(x) if linear else b.codes(x)
     if size is None:
-        scales = np.array([1, 1, *factors], np.float32)  # type: ignore[misc]
+        scales = np.array([1, 1, *factors], np.float32)
         inputs = [source, "", b.constant(f"{node.name}.factors", scales)]
     else:
-        sides = [_extent(b, side, f"{node.name}.size{i}") for i, side in enumerate(size)]  # type: ignore[arg-type, var-annotated]
-        leading = b.constant(
-            f"{node.name}.leading", np.array([1, x.meta["val"].shape[1]], np.int64)
-        )  # type: ignore[union-attr]
+        sides = [_extent(b, side, f"{node.name}.size{i}") for i, side in enumerate(size)]
+        leading = b.emit("Shape", [source], f"{node.name}.leading", start=0, end=2)
         inputs = [source, "", "", b.emit("Concat", [leading, *sides], f"{node.name}.size", axis=0)]
     if not linear:
         attributes = {"mode": "nearest", "nearest_mode": "floor"}
