@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from edgesr.export import verify
-from edgesr.export.lower import lower
+from edgesr.export.lower import lower, rewrites_of
 from edgesr.export.writers import WRITERS, Io, Written
 from edgesr.quantize import QuantizedGraph, quantize
 from torch import fx
@@ -85,6 +85,7 @@ def export(
         draft = scratch / path.name
         written = WRITERS[goal.name](graph, plain, draft, shape, precision=precision, io=io)
         manifest = _manifest(plain, goal, precision, shape, io, draft, certificate, written)
+        manifest = replace(manifest, rewrites=rewrites_of(lowered))
         if isinstance(graph, QuantizedGraph):
             manifest = replace(manifest, calibration=graph.calibration)
         manifest.write_beside(draft)
