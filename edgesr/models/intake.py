@@ -4,6 +4,7 @@
     load("rlfn_x4.pth")                # architecture and scale found from its tensors
     load("weights.pth", architecture="edsr-baseline", scale=2)
     load("mypackage.nets:build", scale=2)
+    load("random:ecbsr-m10c16-x2")     # untrained: for latency and certificates, not for pictures
 
 What comes back is in evaluation mode and asks for no gradients; its notes say what was read.
 """
@@ -28,6 +29,7 @@ from edgesr.models.recognise import recognise
 from edgesr.models.registry import Entry, create, entries, parse_name
 from edgesr.network import Network
 
+RANDOM = "random:"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tflite")
 
 
@@ -36,7 +38,8 @@ def load(spec: str | Path, *, architecture: str | None = None, scale: int | None
 
     Args:
         spec: registry name with shipped weights (`plain-m-x3`), checkpoint file (.safetensors,
-            .pth, .pt, .tflite) or `module:factory`, a callable returning a module or a `Network`.
+            .pth, .pt, .tflite), `module:factory`, a callable returning a module or a `Network`,
+            or `random:NAME`, a registered network with random weights.
         architecture: registry name, with or without scale, that the file must fit. Otherwise it
             is found from the tensors' names and shapes.
         scale: enlargement, where the weights leave it open (MDSR, strangers' modules).
@@ -50,6 +53,8 @@ def load(spec: str | Path, *, architecture: str | None = None, scale: int | None
     path = Path(text)
     if path.exists() or path.suffix.lower() in _SUFFIXES or isinstance(spec, Path):
         network = _from_file(path, architecture, scale)
+    elif text.startswith(RANDOM):
+        network = _untrained(text.removeprefix(RANDOM))
     elif ":" in text:
         network = _from_factory(text, scale)
     elif "/" in text or "\\" in text:
@@ -65,6 +70,14 @@ def shipped_names() -> list[str]:
     folder = resources.files("edgesr.weights")
     names = (item.name for item in folder.iterdir())
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
+
+
+def _untrained(name: str) -> Network:
+    """The same random weights every time; the name says so wherever it is printed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = create(name)
+    return replace(network, name=f"{network.name}-random", notes=("random weights",))
 
 
 def _asked(architecture: str | None, scale: int | None) -> tuple[Entry | None, int | None]:
@@ -90,7 +103,7 @@ def _shipped(name: str, architecture: str | None, scale: int | None) -> Network:
     if name not in shipped:
         raise UsageError(
             f"no weights are shipped for `{name}`; shipped are {', '.join(shipped) or 'none'}. "
-            "Give a checkpoint file of it instead"
+            f"Give a checkpoint file of it, or `random:{name}` for untrained weights"
         )
     with resources.as_file(resources.files("edgesr.weights") / f"{name}.safetensors") as path:
         network = _from_file(path, entry.name, named)

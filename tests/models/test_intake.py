@@ -403,3 +403,12 @@ def test_pickles_are_not_read_by_suffix(tmp_path: Path):
     with pytest.raises(BadFileError, match="could run code"):
         load(tmp_path / "weights.safetensors")
     assert not Path("owned").exists()
+
+
+def test_random_weights_are_the_same_every_time_and_named_so():
+    first, second = intake.load("random:ncnet-x2"), intake.load("random:ncnet-x2")
+    assert first.name == "ncnet-x2-random" and "random" in first.notes[0]
+    for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(UsageError, match="random:"):
+        intake.load("ecbsr-m4c8-x2")
