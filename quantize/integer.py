@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from edgesr.data.images import Image
 from edgesr.errors import UnsupportedError
-from edgesr.graph import is_call, layer_of, output_of, tensor_nodes
+from edgesr.graph import is_call, layer_of, tensor_nodes
 
 aten = torch.ops.aten
 
@@ -50,7 +50,7 @@ Kernel = Callable[[Step], Tensor]
 
 def run(quantized: QuantizedGraph, image: Image) -> Image:
     """Enlarge an image as the int8 artifact does. uint8 HxWxC in, uint8 sHxsWxC out."""
-    found = codes(quantized, image)[output_of(quantized.graph).name]
+    found = execute(quantized, _input_codes(image))
     pixels = (found[0] - LOWEST).to(torch.uint8).permute(1, 2, 0)
     return np.ascontiguousarray(pixels.numpy())
 
@@ -61,23 +61,35 @@ def codes(quantized: QuantizedGraph, image: Image) -> dict[str, Tensor]:
     Raises:
         UnsupportedError: an operator has no integer formula; names it and its layer.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    return execute(quantized, pixels.float() + LOWEST)
-
-
-def execute(quantized: QuantizedGraph, x: Tensor) -> dict[str, Tensor]:
-    """Run the graph on input codes (float32, whole numbers); all codes, by node name."""
-    check(quantized.graph)
     values: dict[str, Tensor] = {}
+    execute(quantized, _input_codes(image), values.__setitem__)
+    return values
+
+
+def _input_codes(image: Image) -> Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return pixels.float() + LOWEST
+
+
+def execute(
+    quantized: QuantizedGraph, x: Tensor, visit: Callable[[str, Tensor], object] | None = None
+) -> Tensor:
+    """Run the graph on input codes (float32, whole numbers) and return the output's.
+
+    Args:
+        visit: called with name and codes of every tensor; without it, codes that nothing reads
+            any more are dropped.
+    """
+    check(quantized.graph)
 
     class Runner(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             if n.op == "call_function" and n.target in KERNELS:
-                values[n.name] = KERNELS[n.target](self._step(n))
-                return values[n.name]
-            result = super().run_node(n)
-            if n.op == "placeholder":
-                values[n.name] = result
+                result = KERNELS[n.target](self._step(n))
+            else:
+                result = super().run_node(n)
+            if visit is not None and n.name in quantized.activations and n.op != "output":
+                visit(n.name, result)
             return result
 
         def _step(self, n: fx.Node) -> Step:
@@ -87,8 +99,8 @@ def execute(quantized: QuantizedGraph, x: Tensor) -> dict[str, Tensor]:
             return Step(n, args, inputs, known[n.name], quantized.weights.get(n.name))
 
     with torch.inference_mode():
-        Runner(quantized.graph).run(x)
-    return values
+        output: Tensor = Runner(quantized.graph).run(x)
+    return output
 
 
 def check(graph: fx.GraphModule) -> None:
@@ -122,8 +134,9 @@ def tolerance(quantized: QuantizedGraph, target: str) -> float:
 # --- kernels --------------------------------------------------------------------------------
 
 
-def _saturate(values: Tensor, zero_point: int) -> Tensor:
-    return (values + zero_point).clamp(LOWEST, HIGHEST)
+def _saturate(fresh: Tensor, zero_point: int) -> Tensor:
+    """In place: whole feature maps pass through here."""
+    return fresh.add_(zero_point).clamp_(LOWEST, HIGHEST)
 
 
 def _float32(*factors: float) -> Tensor:
@@ -140,7 +153,7 @@ def convolution(step: Step) -> Tensor:
     sums = F.conv2d(x.to(dtype), kernel, bias, stride, padding, dilation, groups)
     s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
     multiplier = (s_in * weights.scale / s_out).reshape(1, -1, 1, 1)
-    return _saturate(torch.round(sums.float() * multiplier), step.output.zero_point)
+    return _saturate(sums.float().mul_(multiplier).round_(), step.output.zero_point)
 
 
 def largest_sum(weights: QWeights, source: QParams) -> float:
@@ -151,15 +164,17 @@ def largest_sum(weights: QWeights, source: QParams) -> float:
 
 
 def addition(step: Step) -> Tensor:
-    """Fixed point with multipliers of 21 bits, halves up (XNNPACK's qs8-vadd)."""
-    sign = -1 if is_call(step.node, aten.sub.Tensor) else 1
+    """Fixed point with multipliers of 21 bits, halves up (XNNPACK's qs8-vadd). Fits 32 bits."""
     first, second = step.inputs
-    a, b = (v.long() - q.zero_point for v, q in zip(step.args[:2], step.inputs, strict=True))
     scales = _float32(first.scale, second.scale) / _float32(step.output.scale)
     shift = 20 - (math.frexp(float(scales.max()))[1] - 1)
     times_a, times_b = (int(m) for m in torch.round(scales.double() * 2.0**shift))
-    total = a * times_a + sign * b * times_b
-    return _saturate(((total + (1 << (shift - 1))) >> shift).float(), step.output.zero_point)
+    if is_call(step.node, aten.sub.Tensor):
+        times_b = -times_b
+    rounding = (1 << (shift - 1)) - first.zero_point * times_a - second.zero_point * times_b
+    a, b = (value.to(torch.int32) for value in step.args[:2])
+    total = a * times_a + b.mul_(times_b).add_(rounding)
+    return _saturate((total >> shift).float(), step.output.zero_point)
 
 
 def multiplication(step: Step) -> Tensor:
@@ -172,7 +187,8 @@ def multiplication(step: Step) -> Tensor:
 def clip(step: Step) -> Tensor:
     """ReLU and clamp: bounds as codes; codes beyond them are pulled in."""
     low, high = clip_codes(step.node, step.output)
-    return torch.as_tensor(step.args[0]).clamp(low, high)
+    x: Tensor = step.args[0]
+    return x if (low, high) == (LOWEST, HIGHEST) else x.clamp(low, high)
 
 
 def clip_codes(node: fx.Node, params: QParams) -> tuple[int, int]:
