@@ -66,7 +66,13 @@ def test_disk_full(tmp_path):
 
 
 def test_interrupt(tmp_path):
-    process = subprocess.Popen([*EXPORT, "--out", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*EXPORT, "--out", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite started in the background ignores Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not left_over(tmp_path) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)

@@ -193,7 +193,12 @@ def test_ctrl_c_leaves_nothing(checkpoint, tmp_path):
     out.mkdir()
     command = [*EDGESR, str(tmp_path / "in.tif"), str(out / "big.png"), "--model", str(checkpoint)]
     process = subprocess.Popen(
-        [*command, "--threads", "1"], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        [*command, "--threads", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+        # A suite started in the background ignores Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(6)
     assert process.poll() is None, process.communicate()[1]
