@@ -30,6 +30,9 @@ def info_command(
     if as_json:
         show_json(facts)
         return
+    for name, lengthy in (("parity", "golden"), ("calibration", "images")):
+        if isinstance(facts.get(name), dict) and lengthy in facts[name]:
+            facts[name] |= {lengthy: f"{len(facts[name][lengthy])} entries, shown by --json"}
     rows = [{"fact": key.replace("_", " "), "value": _text(value)} for key, value in facts.items()]
     show_table([row for row in rows if row["value"]], title=what)
 

@@ -61,7 +61,7 @@ def lower(graph: fx.GraphModule, forms: Forms) -> fx.GraphModule:
         while found and rule in _UNTIL_SETTLED:
             found = [line for again in _UNTIL_SETTLED for line in again.rewrite(editor, forms)]
             done += found
-    module.meta["rewrites"] = done
+    module.meta["rewrites"] = list(dict.fromkeys(done))
     return editor.finish()
 
 
