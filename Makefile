@@ -29,7 +29,7 @@ types: wheel
 	$(BIN)/mypy build/types/edgesr
 
 wheel: $(STAMP)
-	rm -rf dist && $(BIN)/python -m build --wheel --no-isolation --outdir dist .
+	rm -rf dist build && $(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
