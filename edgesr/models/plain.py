@@ -69,9 +69,7 @@ class Plain(nn.Module):
         super().__init__()
         self.scale = scale
         widths = [3] + [channels] * (blocks + 1)
-        self.body = nn.ModuleList(
-            BranchedConv(a, b) for a, b in pairwise(widths)
-        )
+        self.body = nn.ModuleList(BranchedConv(a, b) for a, b in pairwise(widths))
         self.tail = BranchedConv(channels, 3 * scale**2)
 
     def forward(self, x: Tensor) -> Tensor:
