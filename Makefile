@@ -31,9 +31,9 @@ types: wheel
 wheel: $(STAMP)
 	rm -rf dist build && $(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e ".[dev]"
 	touch $@
 
 clean:
