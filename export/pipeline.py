@@ -20,6 +20,7 @@ from edgesr.analysis import macs, parameters, receptive_field
 from edgesr.collapse import Certificate, collapse
 from edgesr.data.images import Image
 from edgesr.errors import EnvironmentLimitError, OutputExistsError, UsageError
+from edgesr.graph import shapes
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
 from edgesr.network import Network
 from edgesr.targets import Precision, Target, find_target
@@ -77,6 +78,7 @@ def export(
     plain, certificate = collapse(network, allow_border=allow_border)
     assert isinstance(plain.module, fx.GraphModule)
     lowered = lower(plain.module, goal.forms(precision))
+    _check_size(lowered, plain, shape)
     graph: fx.GraphModule | QuantizedGraph = lowered
     if precision == "int8":
         graph = quantize(lowered, plain, _calibration(calibration))
@@ -116,6 +118,22 @@ def _check(target: Target, precision: str, shape: Shape | None, io: str) -> None
         )
     if shape is not None and not all(0 < side <= 16384 for side in shape):
         raise UsageError(f"the input size {shape[0]}x{shape[1]} is not within 1..16384")
+
+
+def _check_size(graph: fx.GraphModule, network: Network, shape: Shape | None) -> None:
+    """Refuse an input size that the network cannot take, before anything is computed on it."""
+    if shape is None:
+        return
+    size, multiple = f"{shape[0]}x{shape[1]}", network.pad_multiple
+    if any(side % multiple for side in shape):
+        raise UsageError(f"`{network.name}` takes sides that divide by {multiple}, not {size}")
+    try:
+        shapes(graph, *shape)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"`{network.name}` does not take {size}: {reason}; give a larger --shape"
+        ) from error
 
 
 def _calibration(images: Iterable[Image] | None) -> Iterable[Image]:
