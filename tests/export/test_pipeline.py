@@ -168,7 +168,7 @@ def test_options_that_make_no_sense(options, words, tmp_path):
 
 
 def test_an_input_smaller_than_the_pooling_windows(tmp_path):
-    with pytest.raises(UsageError, match="8x8.*larger --shape"):
+    with pytest.raises(UsageError, match=r"8x8.*larger --shape"):
         export(load("random:rlfn-s-x4"), out=tmp_path, **small(shape=(8, 8)))
     assert listing(tmp_path) == []
 
