@@ -23,7 +23,7 @@ from edgesr.errors import EnvironmentLimitError, OutputExistsError, UsageError
 from edgesr.graph import shapes
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
 from edgesr.network import Network
-from edgesr.targets import Precision, Target, find_target
+from edgesr.targets import Forms, Precision, Target, find_target
 
 Shape = tuple[int, int]
 
@@ -75,9 +75,7 @@ def export(
     if path.exists() and not force:
         raise OutputExistsError(f"{path} exists; --force overwrites it")
 
-    plain, certificate = collapse(network, allow_border=allow_border)
-    assert isinstance(plain.module, fx.GraphModule)
-    lowered = lower(plain.module, goal.forms(precision))
+    lowered, plain, certificate = _lowered(network, goal.forms(precision), allow_border)
     _check_size(lowered, plain, shape)
     graph: fx.GraphModule | QuantizedGraph = lowered
     if precision == "int8":
@@ -100,10 +98,35 @@ def export(
     return Artifact(path, manifest, certificate)
 
 
+def prepare(
+    network: Network, *, allow_border: bool = False
+) -> tuple[fx.GraphModule, Network, Certificate]:
+    """What `quantize` takes: the collapsed network, lowered for int8.
+
+    Every target's int8 graph is the same one, so that one set of scales serves them all.
+
+    Returns:
+        The lowered float graph, the plain network it was lowered from, and the collapse's proof.
+
+    Raises:
+        UnsupportedError: the network cannot be traced.
+        InexactError: collapsing would change border pixels beyond what a rule may.
+    """
+    return _lowered(network, find_target("tflite").forms("int8"), allow_border)
+
+
 def file_name(network: Network, target: Target, precision: str, shape: Shape | None) -> str:
     """`plain-m-x3_int8_360x640.tflite`; `plain-m-x3_fp32.onnx` when any size will do."""
     size = "" if shape is None else f"_{shape[0]}x{shape[1]}"
     return f"{network.name}_{precision}{size}{target.suffix}"
+
+
+def _lowered(
+    network: Network, forms: Forms, allow_border: bool
+) -> tuple[fx.GraphModule, Network, Certificate]:
+    plain, certificate = collapse(network, allow_border=allow_border)
+    assert isinstance(plain.module, fx.GraphModule)
+    return lower(plain.module, forms), plain, certificate
 
 
 def _check(target: Target, precision: str, shape: Shape | None, io: str) -> None:
