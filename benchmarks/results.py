@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgesr.benchmarks.devices.device import Label, Parity, Placement
 from edgesr.benchmarks.harness import Plan
 from edgesr.benchmarks.machine import Load, Machine
 from edgesr.benchmarks.memory import Memory
@@ -53,7 +54,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Row:
-    """One artifact in one runtime with one number of threads."""
+    """One artifact in one runtime, on one device, with one number of threads."""
 
     artifact: str
     """File name, or the network's name when a network ran in torch."""
@@ -66,17 +67,36 @@ class Row:
     scale: float
     precision: str
     samples: list[float]
-    """Milliseconds, in the order they were taken."""
+    """Milliseconds, in the order they were taken; none where nothing was measured."""
     macs: int | None = None
     sha256: str = ""
     memory: Memory | None = None
     notes: tuple[str, ...] = ()
     """What the runtime says one should know before trusting the latency."""
     manifest: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    label: Label = "measured"
+    """Only what is `measured` has samples."""
+    estimate: dict[str, Any] = field(default_factory=dict)
+    """Of a compiler: `ms`, `cycles`, `sram_kib`, and what it assumed."""
+    placement: Placement | None = None
+    """Operators on the device and on a CPU; None where that was not asked."""
+    parity: Parity | None = None
+    """The golden tile on the device against the reference; None where it was not run."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """About the device, before and after the run."""
+
+    def __post_init__(self) -> None:
+        if self.samples and self.label != "measured":
+            raise ValueError(f"a row that is {self.label} has no latency")
 
     @property
     def summary(self) -> Summary:
-        """Median, tail and spread of the samples, in milliseconds."""
+        """Median, tail and spread of the samples, in milliseconds.
+
+        Raises:
+            ValueError: there are none.
+        """
         return summarize(self.samples)
 
     @property
@@ -85,19 +105,23 @@ class Row:
         return self.height * self.width * self.scale**2 / 1e6
 
     @property
-    def ms_per_megapixel(self) -> float:
+    def ms_per_megapixel(self) -> float | None:
         """Median time per million output pixels: comparable across sizes and scales."""
-        return self.summary.median / self.output_megapixels
+        return self.summary.median / self.output_megapixels if self.samples else None
 
     @property
     def rate(self) -> float | None:
-        """GMAC/s in the median; None where the multiplications are not known."""
-        return None if self.macs is None else self.macs / self.summary.median / 1e6
+        """GMAC/s in the median; None where multiplications or time are not known."""
+        if self.macs is None or not self.samples:
+            return None
+        return self.macs / self.summary.median / 1e6
 
     @property
     def best_rate(self) -> float | None:
         """GMAC/s of the fastest run."""
-        return None if self.macs is None else self.macs / self.summary.best / 1e6
+        if self.macs is None or not self.samples:
+            return None
+        return self.macs / self.summary.best / 1e6
 
 
 @dataclass(frozen=True)
@@ -115,6 +139,8 @@ class BenchResult:
 
     def peak_for(self, row: Row) -> Peak | None:
         """The ceiling `row` stands under: same arithmetic, same threads, the fastest of them."""
+        if row.device != "cpu":  # the products were multiplied here
+            return None
         wanted = (arithmetic_of(row.precision), row.threads)
         fitting = [p for p in self.peaks if (p.arithmetic, p.threads) == wanted]
         return max(fitting, key=lambda peak: peak.rate, default=None)
@@ -133,18 +159,19 @@ class BenchResult:
         """Reasons not to quote these figures."""
         said = []
         before, others = self.load.before, self.load.others
-        if others is not None and others > BUSY:
+        timed = any(row.samples for row in self.rows)
+        if timed and others is not None and others > BUSY:
             said.append(
                 f"other processes kept {others:.1f} of {self.machine.cores} cores busy during the "
                 "run; compare rows with each other, quote none, and run again on a quiet machine"
             )
-        elif others is None and before is not None and before > BUSY * self.machine.cores:
+        elif timed and others is None and before is not None and before > BUSY * self.machine.cores:
             said.append(
                 f"the load average was {before:.1f} when the run began; run again when idle"
             )
         for row in self.rows:
             said += row.notes
-            if row.threads > self.machine.cores:
+            if row.device == "cpu" and row.threads > self.machine.cores:
                 said.append(
                     f"{row.threads} threads on {self.machine.cores} cores time the scheduler"
                 )
@@ -153,7 +180,7 @@ class BenchResult:
                     f"{row.artifact} in {row.runtime} with {row.threads} thread(s) is faster than "
                     "the matrix products beside it: the ceiling was disturbed, share means nothing"
                 )
-            if row.summary.spread > NOISY:
+            if row.samples and row.summary.spread > NOISY:
                 said.append(
                     f"{row.artifact} in {row.runtime} with {row.threads} thread(s) varies by "
                     f"{row.summary.spread:.0%}: its fastest run was {row.summary.best:.1f} ms"
@@ -164,14 +191,23 @@ class BenchResult:
         """One flat mapping per row, for tables and CSV: times in ms, memory in MB, shares to 1."""
         flat = []
         for row in self.rows:
-            summary, peak = row.summary, self.peak_for(row)
+            summary = row.summary if row.samples else None
+            peak = self.peak_for(row)
             flat.append({
                 "artifact": row.artifact, "runtime": row.runtime, "threads": row.threads,
                 "precision": row.precision, "io": row.manifest.get("dtype"),
                 "height": row.height, "width": row.width, "scale": row.scale,
-                "runs": summary.runs,
-                "median_ms": summary.median, "p90_ms": summary.p90, "p99_ms": summary.p99,
-                "best_ms": summary.best, "spread": summary.spread,
+                "device": row.device, "label": row.label,
+                "runs": summary.runs if summary else 0,
+                "median_ms": summary.median if summary else None,
+                "p90_ms": summary.p90 if summary else None,
+                "p99_ms": summary.p99 if summary else None,
+                "best_ms": summary.best if summary else None,
+                "spread": summary.spread if summary else None,
+                "estimate_ms": row.estimate.get("ms"),
+                "placement": row.placement.describe() if row.placement else None,
+                "on_cpu": list(row.placement.on_cpu or ()) if row.placement else None,
+                "parity": row.parity.describe() if row.parity else None,
                 "peak_mb": row.memory.increase_mb if row.memory else None,
                 "ms_per_megapixel": row.ms_per_megapixel,
                 "gmac_per_s": row.rate,
@@ -233,6 +269,13 @@ def _row(document: Mapping[str, Any]) -> Row:
     if fields.get("memory") is not None:
         fields["memory"] = Memory(**_known(Memory, fields["memory"]))
     fields["notes"] = tuple(fields.get("notes", ()))
+    if fields.get("placement") is not None:
+        placement = _known(Placement, fields["placement"])
+        if placement.get("on_cpu") is not None:
+            placement["on_cpu"] = tuple(placement["on_cpu"])
+        fields["placement"] = Placement(**placement)
+    if fields.get("parity") is not None:
+        fields["parity"] = Parity(**_known(Parity, fields["parity"]))
     return Row(**fields)
 
 

@@ -16,7 +16,7 @@ import typer
 from edgesr.errors import EdgesrError
 
 _COMMANDS = (
-    "demo", "models", "info", "collapse", "export", "eval", "bench", "upscale", "train",
+    "demo", "models", "info", "collapse", "export", "eval", "bench", "devices", "upscale", "train",
 )  # fmt: skip
 
 _INTERRUPTED = 130
@@ -59,7 +59,7 @@ def _register() -> None:
 
     for name in _COMMANDS:
         module = import_module(f"edgesr.cli.{name}")
-        app.command(name, no_args_is_help=name not in {"demo", "models"})(
+        app.command(name, no_args_is_help=name not in {"demo", "models", "devices"})(
             getattr(module, f"{name}_command")
         )
 

@@ -14,6 +14,12 @@ _COLUMNS = {
     "percent_of_peak": "% of GEMM",
 }  # fmt: skip
 
+_DEVICE_COLUMNS = {
+    "artifact": "artifact", "device": "device", "runtime": "runtime", "label": "figures are",
+    "median_ms": "median ms", "p90_ms": "p90", "estimate_ms": "estimate ms",
+    "placement": "on the device", "parity": "parity",
+}  # fmt: skip
+
 
 def bench_command(
     models: Annotated[
@@ -24,7 +30,10 @@ def bench_command(
             "which torch runs.",
         ),
     ],
-    device: Annotated[str, typer.Option(help="Where to run; `cpu` is this machine.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(help="Where to run: `cpu` is this machine, `edgesr devices` lists the rest."),
+    ] = "cpu",
     threads: Annotated[str, typer.Option(help="Numbers of threads, such as `1,2`.")] = "1",
     runtime: Annotated[
         str,
@@ -37,6 +46,12 @@ def bench_command(
     ] = "",
     runs: Annotated[int, typer.Option(help="Timed runs of each.")] = 30,
     warm_up: Annotated[int, typer.Option(help="Untimed runs of each before the first.")] = 3,
+    processes: Annotated[
+        int, typer.Option(help="Fresh processes per model on a device; 0: the device's own number.")
+    ] = 0,
+    require_full: Annotated[
+        bool, typer.Option("--require-full", help="Fail if a device leaves operators to a CPU.")
+    ] = False,
     memory: Annotated[
         bool, typer.Option(help="Measure peak memory too, in a child process each (seconds).")
     ] = True,
@@ -56,25 +71,36 @@ def bench_command(
     from edgesr.cli.output import progress, say, show_table
     from edgesr.errors import OutputExistsError, UsageError
 
-    if device != "cpu":
-        raise UsageError(f"device `{device}` is not there yet; only `cpu`, this machine, is")
     if out is not None and out.exists() and not force:
         raise OutputExistsError(f"{out} exists already; --force overwrites it")
     plan = Plan(runs=runs, warm_up=warm_up)
     counts, size = _numbers(threads), _shape(shape)
 
     from edgesr.benchmarks.cpu import bench
+    from edgesr.benchmarks.devices import open_device
+    from edgesr.benchmarks.devices.bench import bench_on
     from edgesr.benchmarks.entrants import line_up
     from edgesr.benchmarks.results import write_result
 
     names = [name.strip() for name in runtime.split(",") if name.strip()]
-    entrants = line_up(models, runtimes=names, threads=counts, shape=size)
+    where = None if device == "cpu" else open_device(device)
+    if where is not None:
+        _check_for_device(device, names, counts, size)
+    elif require_full or processes:
+        raise UsageError("--require-full and --processes are for devices, not for cpu")
+    entrants = [] if where else line_up(models, runtimes=names, threads=counts, shape=size)
     with progress("bench", None) as (bar, task):
 
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        result = bench(entrants, plan, memory=memory, progress=show)
+        if where is None:
+            result = bench(entrants, plan, memory=memory, progress=show)
+        else:
+            result = bench_on(
+                where, models, plan, threads=counts[0], processes=processes or None,
+                require_full=require_full, progress=show,
+            )  # fmt: skip
     if out is not None:
         write_result(result, out, force=force)
     rows = result.table()
@@ -84,8 +110,8 @@ def bench_command(
         peaks[kind] = max(peak.rate, peaks.get(kind, 0))
     show_table(
         rows if as_json else [_readable(row) for row in rows],
-        _COLUMNS,
-        footer="GEMM " + ", ".join(f"{name}: {rate:.0f} GMAC/s" for name, rate in peaks.items()),
+        _DEVICE_COLUMNS if where else _COLUMNS,
+        footer=_footer(peaks),
         as_json=as_json,
         extra={
             "gemm_gmac_per_s": peaks, "machine": vars(result.machine), "load": vars(result.load),
@@ -94,6 +120,26 @@ def bench_command(
     )  # fmt: skip
     for warning in result.warnings():
         say(f"edgesr: {warning}")
+
+
+def _check_for_device(
+    device: str, runtimes: list[str], threads: list[int], shape: tuple[int, int] | None
+) -> None:
+    """Options that mean something on the processor of this machine only."""
+    from edgesr.errors import UsageError
+
+    if runtimes or shape:
+        raise UsageError(
+            f"--runtime and --shape are for cpu; {device} has its own runtime, and takes the size "
+            "the file was exported with"
+        )
+    if len(threads) != 1 or threads[0] < 1:
+        raise UsageError(f"--threads takes one number from 1 up on {device}")
+
+
+def _footer(peaks: dict[str, float]) -> str:
+    rates = ", ".join(f"{name}: {rate:.0f} GMAC/s" for name, rate in peaks.items())
+    return f"GEMM {rates}" if rates else ""
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:

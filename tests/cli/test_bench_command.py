@@ -49,7 +49,7 @@ def test_json_and_file_agree(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["x.tflite", "--device", "adb"], "not there yet"),
+        (["x.tflite", "--device", "toaster"], "there are cpu"),
         (["x.tflite", "--threads", "two"], "--threads"),
         (["x.tflite", "--threads", "0"], "--threads"),
         (["x.tflite", "--shape", "360"], "HEIGHTxWIDTH"),

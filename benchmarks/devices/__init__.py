@@ -1,0 +1,125 @@
+"""Devices: `open_device("adb:R5CT")`, `survey()`. One file, or folder, per device.
+
+A device is called `KIND` or `KIND:CHOICE`; `ethos-u65-512` is `ethos` with a choice of its own.
+Nothing of a device is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, cast
+
+from edgesr.benchmarks.devices.device import Device
+
+from edgesr.errors import EdgesrError, UsageError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A family of devices.
+
+    Attributes:
+        opener: `module:class` in this package, called with the choice.
+        gives: in a few words, what a run yields.
+        choices: what may follow the name; the first is the default. Empty: anything.
+        separator: between name and choice.
+    """
+
+    opener: str
+    gives: str
+    choices: tuple[str, ...] = ()
+    separator: str = ":"
+
+
+_ETHOS = (
+    "u55-256", "u65-512", "u85-2048", "u55-32", "u55-64", "u55-128", "u65-256", "u85-128",
+    "u85-256", "u85-512", "u85-1024",
+)  # fmt: skip
+
+KINDS: dict[str, Kind] = {
+    "ethos": Kind("ethos_u:EthosU", "Vela's estimate, operators on the CPU", _ETHOS, "-"),
+}
+"""Every family but `cpu`, which needs no device."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One line of `edgesr devices`."""
+
+    device: str
+    ready: bool
+    gives: str
+    says: str
+    """What the device is, or why it is not here and the command that would get it."""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def open_device(name: str) -> Device:
+    """The device called `name`, without touching it yet.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    for prefix, kind in KINDS.items():
+        if name == prefix and kind.separator == ":":
+            choice = kind.choices[0] if kind.choices else ""
+        elif name.startswith(prefix + kind.separator):
+            choice = name[len(prefix) + 1 :]
+        else:
+            continue
+        if kind.choices and choice not in kind.choices:
+            known = ", ".join(f"{prefix}{kind.separator}{known}" for known in kind.choices)
+            raise UsageError(f"no device is called `{name}`; there are {known}")
+        module, attribute = kind.opener.split(":")
+        make = getattr(import_module(f"{__name__}.{module}"), attribute)
+        return cast("Callable[[str], Device]", make)(choice)
+    known = ", ".join(["cpu", *(_spelling(prefix, kind) for prefix, kind in KINDS.items())])
+    raise UsageError(f"no device is called `{name}`; there are {known}")
+
+
+def survey(names: Sequence[str] = ()) -> list[Found]:
+    """Ask every device, or those named, whether it is here.
+
+    Raises:
+        UsageError: a name that no device has.
+    """
+    asked = list(names) or list(_usual())
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(_ask, asked))
+
+
+def _ask(name: str) -> Found:
+    device = open_device(name)
+    gives = next(kind.gives for prefix, kind in KINDS.items() if name.startswith(prefix))
+    try:
+        facts = device.probe()
+    except EdgesrError as error:
+        return Found(name, False, gives, str(error))
+    finally:
+        device.close()
+    says = ", ".join(f"{key} {value}" for key, value in facts.items() if _short(value))
+    return Found(name, True, gives, says, facts)
+
+
+def _short(value: object) -> bool:
+    return isinstance(value, (str, int, float)) and len(str(value)) < 60
+
+
+def _usual() -> Iterator[str]:
+    """One of each kind where the others are like it, all where they are not."""
+    for prefix, kind in KINDS.items():
+        if kind.separator != ":":
+            yield from (f"{prefix}{kind.separator}{choice}" for choice in kind.choices[:3])
+        elif prefix in ("gpu", "web"):
+            yield from (f"{prefix}:{choice}" for choice in kind.choices)
+        else:
+            yield prefix
+
+
+def _spelling(prefix: str, kind: Kind) -> str:
+    if kind.separator != ":":
+        return ", ".join(f"{prefix}{kind.separator}{choice}" for choice in kind.choices[:3])
+    return f"{prefix}[:{kind.choices[1] if kind.choices else 'serial'}]"
