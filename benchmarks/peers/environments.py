@@ -32,6 +32,12 @@ TENSORFLOW = Peer("tensorflow", (3, 11), "convert_tensorflow.py")
 LITERT_TORCH = Peer("litert-torch", (3, 11), "convert_litert_torch.py")
 ONNX2TF = Peer("onnx2tf", (3, 12), "convert_onnx2tf.py")
 PEERS = (TENSORFLOW, LITERT_TORCH, ONNX2TF)
+"""Converters."""
+NNCF = Peer("nncf", (3, 11), "quantizers/by_nncf.py")
+AI_EDGE = Peer("litert-torch", (3, 11), "quantizers/by_ai_edge.py")
+TENSORFLOW_PTQ = Peer("tensorflow", (3, 11), "quantizers/by_tensorflow.py")
+QUANTIZERS = (NNCF, AI_EDGE, TENSORFLOW_PTQ)
+"""Quantizers; litert-torch brings the AI Edge Quantizer along."""
 
 
 def environment(peer: Peer, cache: Path) -> Path:

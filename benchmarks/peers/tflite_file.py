@@ -26,11 +26,16 @@ def operators(path: Path) -> dict[str, int]:
 
 
 class Model:
-    """A TFLite file in LiteRT, for images in [0, 1] or in raw pixels, whichever it was made for."""
+    """A TFLite file in LiteRT, for images in [0, 1] or in raw pixels, whichever it was made for.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    Args:
+        value_range: of float ends, 1 or 255.
+    """
+
+    def __init__(self, path: Path, threads: int, value_range: float = 1.0) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        self._value_range = value_range
         self._interpreter = Interpreter(str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         self._input: dict[str, Any] = self._interpreter.get_input_details()[0]
@@ -42,10 +47,14 @@ class Model:
         return str(np.dtype(self._input["dtype"]))
 
     def run(self, image: Image) -> Image:
-        """uint8 HxWx3 to uint8 sHxsWx3, through the file's own quantization of both ends."""
+        """uint8 HxWx3 to uint8 sHxsWx3, through the file's own quantization of both ends.
+
+        A file made for another size is resized: its weights and scales do not depend on it.
+        """
+        self._fit(image)
         unit = self._unit(self._input)
         pixels = image[None].astype(np.float32) * unit
-        if self._input["shape"][1] == 3:
+        if self._planar:
             pixels = pixels.transpose(0, 3, 1, 2)
         kind = self._input["dtype"]
         if kind != np.float32:
@@ -60,16 +69,27 @@ class Model:
         if values.dtype != np.float32:
             scale, zero_point = self._output["quantization"]
             values = (values.astype(np.float32) - zero_point) * scale
-        if values.shape[1] == 3:
+        if self._planar:
             values = values.transpose(0, 2, 3, 1)
         result: Image = np.clip(np.round(values[0] / unit), 0, 255).astype(np.uint8)
         return result
 
-    @staticmethod
-    def _unit(end: dict[str, Any]) -> float:
+    @property
+    def _planar(self) -> bool:
+        return bool(self._input["shape"][1] == 3)
+
+    def _fit(self, image: Image) -> None:
+        wanted = (1, 3, *image.shape[:2]) if self._planar else (1, *image.shape)
+        if tuple(self._input["shape"]) != wanted:
+            self._interpreter.resize_tensor_input(self._input["index"], wanted)
+            self._interpreter.allocate_tensors()
+            self._input = self._interpreter.get_input_details()[0]
+            self._output = self._interpreter.get_output_details()[0]
+
+    def _unit(self, end: dict[str, Any]) -> float:
         """What one grey level is worth: 1/255, or 1 where an integer file works on raw pixels."""
         scale = end["quantization"][0] if end["dtype"] != np.float32 else 0.0
-        return 1.0 if scale > 0.5 else 1 / 255
+        return 1.0 if scale > 0.5 else self._value_range / 255
 
     def invoke(self) -> None:
         """One inference on the image last run (or zeros): what is timed."""
