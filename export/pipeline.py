@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from edgesr.export import verify
 from edgesr.export.lower import lower, rewrites_of
@@ -20,12 +20,13 @@ from edgesr.analysis import macs, parameters, receptive_field
 from edgesr.collapse import Certificate, collapse
 from edgesr.data.images import Image
 from edgesr.errors import EnvironmentLimitError, OutputExistsError, UsageError
-from edgesr.graph import shapes
+from edgesr.graph import shapes, trace
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
 from edgesr.network import Network
 from edgesr.targets import Forms, Precision, Target, find_target
 
 Shape = tuple[int, int]
+_IO_NAMES = {"float": "float32"}
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,15 @@ class Artifact:
 
     path: Path
     manifest: Manifest
-    certificate: Certificate
+    certificate: Certificate | None
+    """None when a graph was exported that had been quantized before; the manifest has its proof."""
 
 
 def export(
-    network: Network,
+    model: Network | QuantizedGraph,
     *,
     target: str = "tflite",
-    precision: str = "fp32",
+    precision: str | None = None,
     shape: Shape | None = None,
     out: Path | str = ".",
     calibration: Iterable[Image] | None = None,
@@ -52,14 +54,15 @@ def export(
     """Collapse, lower, quantize, write, run and compare; then, and only then, keep the file.
 
     Args:
-        network: from `edgesr.load` or `edgesr.models.create`.
+        model: a network from `edgesr.load` or `edgesr.models.create`; or a quantized graph, whose
+            scales and integers are written as they are, so that every target gets the same.
         target: name of a file in `edgesr/targets`: `tflite`, `onnx`, `openvino`.
-        precision: `fp32`, `fp16` or `int8`.
+        precision: `fp32`, `fp16` or `int8`; None is fp32, or what the quantized graph has.
         shape: (height, width) of the low-resolution input; None for any size, which TFLite
             does not offer.
         out: folder for the artifact, its manifest and its `verify.py`.
         calibration: uint8 HxWx3 images for int8; None takes the shipped samples.
-        io: element type at both ends of an int8 model.
+        io: element type at both ends of an int8 model: `uint8`, `int8` or `float32` (`float`).
         allow_border: let the collapse change pixels near the image border.
         force: overwrite an artifact of the same name.
 
@@ -70,21 +73,32 @@ def export(
         ParityError: the runtime's result differs from the network's; nothing is kept.
     """
     goal = find_target(target)
+    network = model.network if isinstance(model, QuantizedGraph) else model
+    precision, io = _precision(model, precision), _IO_NAMES.get(io, io)
     _check(goal, precision, shape, io)
     path = Path(out) / file_name(network, goal, precision, shape)
     if path.exists() and not force:
         raise OutputExistsError(f"{path} exists; --force overwrites it")
 
-    lowered, plain, certificate = _lowered(network, goal.forms(precision), allow_border)
-    _check_size(lowered, plain, shape)
-    graph: fx.GraphModule | QuantizedGraph = lowered
-    if precision == "int8":
-        graph = quantize(lowered, plain, _calibration(calibration))
+    graph: fx.GraphModule | QuantizedGraph
+    if isinstance(model, QuantizedGraph):
+        if calibration is not None:
+            raise UsageError(f"`{network.name}` is quantized already: it takes no calibration")
+        graph, lowered, plain, certificate = model, model.graph, _traced(network), None
+        proof = model.certificate
+        _check_size(lowered, plain, shape)
+    else:
+        lowered, plain, certificate = _lowered(network, goal.forms(precision), allow_border)
+        proof = certificate.to_dict()
+        _check_size(lowered, plain, shape)
+        graph = lowered
+        if precision == "int8":
+            graph = quantize(lowered, plain, _calibration(calibration))
 
     with _scratch(Path(out)) as scratch:
         draft = scratch / path.name
         written = WRITERS[goal.name](graph, plain, draft, shape, precision=precision, io=io)
-        manifest = _manifest(plain, goal, precision, shape, io, draft, certificate, written)
+        manifest = _manifest(plain, goal, precision, shape, io, draft, proof, written)
         manifest = replace(manifest, rewrites=rewrites_of(lowered))
         if isinstance(graph, QuantizedGraph):
             manifest = replace(manifest, calibration=graph.calibration)
@@ -129,11 +143,30 @@ def _lowered(
     return lower(plain.module, forms), plain, certificate
 
 
+def _traced(network: Network) -> Network:
+    """The network with a graph as its module, whose layers can be counted."""
+    if isinstance(network.module, fx.GraphModule):
+        return network
+    return replace(network, module=trace(network))
+
+
+def _precision(model: Network | QuantizedGraph, wanted: str | None) -> str:
+    """The precision asked for; a quantized graph has its own."""
+    if isinstance(model, Network):
+        return wanted or "fp32"
+    if wanted not in (None, model.precision):
+        raise UsageError(
+            f"`{model.network.name}` is quantized to {model.precision}, it cannot be written in "
+            f"{wanted}; export the network itself"
+        )
+    return model.precision
+
+
 def _check(target: Target, precision: str, shape: Shape | None, io: str) -> None:
     if precision not in get_args(Precision):
         raise UsageError(f"no precision `{precision}`; choose fp32, fp16 or int8")
     if io not in get_args(Io):
-        raise UsageError(f"no io type `{io}`; choose uint8, int8 or float32")
+        raise UsageError(f"no io type `{io}`; choose uint8, int8 or float")
     if shape is None and not target.dynamic:
         raise UsageError(
             f"{target.name} files have one input size; give --shape HEIGHTxWIDTH "
@@ -174,7 +207,7 @@ def _manifest(
     shape: Shape | None,
     io: str,
     path: Path,
-    certificate: Certificate,
+    proof: dict[str, Any],
     written: Written,
 ) -> Manifest:
     graph = network.module
@@ -210,7 +243,7 @@ def _manifest(
         parameters=parameters(network),
         macs=macs(graph, *shape) if shape else None,
         operators=written.operators,
-        certificate=certificate.to_dict(),
+        certificate=proof,
         tools=verify.tool_versions(),
     )
 

@@ -139,7 +139,8 @@ def _expected(graph: Graph, network: Network, image: Image, manifest: Manifest) 
     if isinstance(graph, QuantizedGraph):
         codes = integer.run(graph, image)[None]
         if manifest.dtype == "float32":
-            return codes.astype(np.float32) * np.float32(network.value_range / 255)
+            real = codes.astype(np.float32) * np.float32(network.value_range / 255)
+            return _laid_out(real, manifest)
         signed = codes.astype(np.int16) - (128 if manifest.dtype == "int8" else 0)
         return _laid_out(signed.astype(manifest.dtype), manifest)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 * network.value_range

@@ -78,3 +78,8 @@ class QuantizedGraph:
     """Observer, number of patches, pixel hashes of the images and steps, for the manifest."""
     certificate: dict[str, Any] = field(default_factory=dict)
     """The collapse's proof (`Certificate.to_dict()`), for the manifest."""
+
+    @property
+    def precision(self) -> str:
+        """`int8`, or `int16x8`: 16-bit activations, 8-bit weights."""
+        return "int16x8" if any(p.bits == 16 for p in self.activations.values()) else "int8"

@@ -30,10 +30,16 @@ def parse_shape(text: str | None, default: tuple[int, int] | None) -> tuple[int,
 
 def export_command(
     model: Annotated[
-        str, typer.Argument(help="Shipped network (ncnet-x3), checkpoint file, or module:factory.")
+        str,
+        typer.Argument(
+            help="Shipped network (ncnet-x3), checkpoint, module:factory, or quantized file "
+            "(.int8.safetensors)."
+        ),
     ],
     target: Annotated[str, typer.Option(help="tflite, onnx or openvino.")] = "tflite",
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 (default), fp16 or int8; quantized files have theirs.")
+    ] = None,
     shape: Annotated[
         str | None,
         typer.Option(help="Low-resolution input HEIGHTxWIDTH, or dynamic. TFLite: 360x640."),
@@ -42,7 +48,7 @@ def export_command(
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of images for int8; default: shipped samples.")
     ] = None,
-    io: Annotated[str, typer.Option(help="int8 models: uint8, int8 or float32 ends.")] = "uint8",
+    io: Annotated[str, typer.Option(help="int8 models: uint8, int8 or float ends.")] = "uint8",
     architecture: Annotated[
         str | None, typer.Option(help="Network of a checkpoint, when its keys do not tell.")
     ] = None,
@@ -59,11 +65,10 @@ def export_command(
     from edgesr.cli.output import say, show_json, show_table
     from edgesr.data.datasets import calibration_images
     from edgesr.export import export
-    from edgesr.models.intake import load
+    from edgesr.quantize.store import load_model
 
-    network = load(model, architecture=architecture, scale=scale)
     artifact = export(
-        network,
+        load_model(model, architecture=architecture, scale=scale),
         target=target,
         precision=precision,
         shape=parse_shape(shape, (360, 640) if target == "tflite" else None),
@@ -79,10 +84,10 @@ def export_command(
 
         show_json(dataclasses.asdict(manifest))
         return
-    for line in artifact.certificate.summary():
+    for line in artifact.certificate.summary() if artifact.certificate else []:
         say(line)
     parity = manifest.parity
-    unit = "codes" if precision == "int8" else "of the range"
+    unit = "codes" if manifest.precision.startswith("int") else "of the range"
     row = {
         "file": str(artifact.path),
         "operators": sum(manifest.operators.values()),
