@@ -63,9 +63,9 @@ def spell(graph: fx.GraphModule) -> fx.GraphModule:
         if is_call(node, *_ARITHMETIC):
             _replace_arithmetic(graph, node, widths)
         elif is_call(node, aten.pow.Tensor_Scalar):
-            _replace_power(graph, node)
+            _replace_power(graph, node, widths)
         elif is_call(node, aten.prelu.default):
-            _replace_prelu(graph, node)
+            _replace_prelu(graph, node, widths)
     for node in list(graph.graph.nodes):
         if is_call(node, aten.leaky_relu.default):
             _round_slope(node)
@@ -102,9 +102,13 @@ def _replace_arithmetic(graph: fx.GraphModule, node: fx.Node, widths: dict[str, 
             new = _depthwise(graph, x, -ones, node, offset=value)
         else:
             new = _depthwise(graph, x, ones, node, offset=-value)
-    node.replace_all_uses_with(new)
-    graph.graph.erase_node(node)
-    widths[new.name] = width
+    _replace(graph, node, new, widths)
+
+
+def _replace(graph: fx.GraphModule, old: fx.Node, new: fx.Node, widths: dict[str, int]) -> None:
+    widths[new.name] = widths[old.name]
+    old.replace_all_uses_with(new)
+    graph.graph.erase_node(old)
 
 
 def _constant(graph: fx.GraphModule, operand: object) -> Tensor | None:
@@ -113,7 +117,7 @@ def _constant(graph: fx.GraphModule, operand: object) -> Tensor | None:
     return constant_of(graph, operand)
 
 
-def _replace_power(graph: fx.GraphModule, node: fx.Node) -> None:
+def _replace_power(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int]) -> None:
     x, exponent = node.args
     with graph.graph.inserting_before(node):
         if exponent == 2:
@@ -122,11 +126,10 @@ def _replace_power(graph: fx.GraphModule, node: fx.Node) -> None:
             new = _call(graph, aten.sqrt.default, (x,), node)
         else:
             return
-    node.replace_all_uses_with(new)
-    graph.graph.erase_node(node)
+    _replace(graph, node, new, widths)
 
 
-def _replace_prelu(graph: fx.GraphModule, node: fx.Node) -> None:
+def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int]) -> None:
     x, slopes = node.args[0], constant_of(graph, node.args[1])
     assert isinstance(x, fx.Node)
     if slopes is None:
@@ -146,8 +149,7 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node) -> None:
             above = _call(graph, aten.relu.default, (x,), node)
             scaled = _depthwise(graph, below, -slopes, node)
             new = _call(graph, aten.add.Tensor, (above, scaled), node)
-    node.replace_all_uses_with(new)
-    graph.graph.erase_node(node)
+    _replace(graph, node, new, widths)
 
 
 def _round_slope(node: fx.Node) -> None:

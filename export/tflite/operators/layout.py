@@ -11,6 +11,7 @@ from edgesr.export.lower.ops import depth_to_space, space_to_depth
 from edgesr.export.tflite.emission import Emission, nhwc, unsupported
 from edgesr.export.tflite.fusion import NONE
 from edgesr.export.tflite.operators.table import emits
+from edgesr.quantize.scheme import LOWEST
 from torch import fx
 
 from edgesr.graph import aten, is_call
@@ -128,15 +129,30 @@ def _pad(emission: Emission, node: fx.Node) -> None:
         emission.emit(node, "PADV2", [*inputs, fill], emission.output(node), schema.PadV2OptionsT())
 
 
-def write_pad(emission: Emission, node: fx.Node, x: Any, margins: Margins) -> int:
-    """`x` with zeros around it, for an operator (`node`) whose own padding TFLite cannot spell."""
+def write_pad(
+    emission: Emission, node: fx.Node, x: Any, margins: Margins, *, lowest: bool = False
+) -> int:
+    """`x` with margins, for an operator (`node`) whose own padding TFLite cannot spell.
+
+    Args:
+        lowest: fill with the smallest value there is, for maxima; else with zeros.
+    """
     (top, bottom), (left, right) = margins
     n, c, height, width = emission.shape(x)
     shape = (n, c, height + top + bottom, width + left + right)
-    padded = emission.temporary(f"{node.name}_padded", shape, emission.params(x))
+    params = emission.params(x)
+    padded = emission.temporary(f"{node.name}_padded", shape, params)
     sides = [[0, 0], [top, bottom], [left, right], [0, 0]]
     inputs = [emission.read(x), emission.integers(f"{node.name}_margins", sides)]
-    emission.emit(node, "PAD", inputs, padded, schema.PadOptionsT())
+    if not lowest:
+        emission.emit(node, "PAD", inputs, padded, schema.PadOptionsT())
+        return padded
+    if params is None:
+        smallest = np.asarray(np.finfo(np.float32).min, np.float32)
+        fill = emission.weights(f"{node.name}_lowest", smallest)
+    else:
+        fill = emission.codes(f"{node.name}_lowest", np.asarray(LOWEST, np.int8), params)
+    emission.emit(node, "PADV2", [*inputs, fill], padded, schema.PadV2OptionsT())
     return padded
 
 

@@ -18,15 +18,21 @@ from edgesr.graph import aten
 
 @emits(aten.max_pool2d.default)
 def max_pool(emission: Emission, node: fx.Node) -> None:
-    """TFLite ignores what lies outside, as torch does (it pads by minus infinity)."""
+    """TFLite ignores what lies outside, as torch does (it pads by minus infinity).
+
+    Where the margins are neither SAME nor VALID, they are written out, of the smallest value.
+    """
     x, kernel, stride, padding, dilation, _ = _arguments(node, [], [0, 0], [1, 1], False)
     if list(dilation) not in ([1, 1], [1]):
         raise unsupported(node, "TFLite's maximum pooling has no dilation")
     rows, columns = _windows(emission, node, kernel, stride or kernel, padding)
     scheme = scheme_for(rows, columns)
-    if scheme is None:
-        raise unsupported(node, f"its padding {padding} is neither SAME nor VALID")
-    _pool(emission, node, "MAX_POOL_2D", emission.read(x), scheme, (rows, columns))
+    if scheme is not None:
+        _pool(emission, node, "MAX_POOL_2D", emission.read(x), scheme, (rows, columns))
+        return
+    margins = ((rows.before, max(rows.after, 0)), (columns.before, max(columns.after, 0)))
+    padded = write_pad(emission, node, x, margins, lowest=True)
+    _pool(emission, node, "MAX_POOL_2D", padded, VALID, (rows, columns))
 
 
 @emits(aten.avg_pool2d.default)
