@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
 
 import torch
-from edgesr.quantize.calibrate import Observation, observe
+from edgesr.quantize.calibrate import (
+    Photos,
+    Report,
+    gather,
+    observe_channels,
+    observe_values,
+    quiet,
+)
+from edgesr.quantize.equalize import Extremes, equalize
 from edgesr.quantize.forms import spell
 from edgesr.quantize.integer import check
-from edgesr.quantize.scales import choose_scales
+from edgesr.quantize.observers import Histogram
+from edgesr.quantize.ranges import choose_ranges
+from edgesr.quantize.reconstruct import reconstruct
+from edgesr.quantize.scales import Ranges, choose_scales
 from edgesr.quantize.scheme import QuantizedGraph
 from edgesr.quantize.weights import quantize_weights
 from torch import fx
@@ -19,6 +31,33 @@ from edgesr.network import Network
 
 aten = torch.ops.aten
 
+RECONSTRUCTION_PATCHES = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done besides choosing ranges. Each step can be left out, to see what it is worth."""
+
+    observer: str = "mse"
+    """A name in `observers.OBSERVERS`."""
+    equalize: bool = True
+    rounding: bool = True
+    """Choose weight codes by the layer's output (`reconstruct.py`), not the nearest."""
+    bias_correction: bool = True
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A calibration run: the graph it equalized, and what was seen on it."""
+
+    graph: fx.GraphModule
+    """In int8 spelling."""
+    photos: Photos
+    extremes: Extremes
+    histograms: dict[str, Histogram]
+    classes: int
+    """Channel classes that equalization rescaled."""
+
 
 def quantize(
     graph: fx.GraphModule,
@@ -26,6 +65,8 @@ def quantize(
     images: Iterable[Image],
     *,
     forbidden: Collection[str] = frozenset(),
+    recipe: Recipe = Recipe(),
+    report: Report = quiet,
 ) -> QuantizedGraph:
     """Quantize a lowered graph to 8 bits.
 
@@ -40,17 +81,69 @@ def quantize(
         CheckpointError: a layer computes NaN or infinity.
         UnsupportedError: a layer has no int8 form.
     """
+    photos = gather(network, images, forbidden=forbidden, report=report)
+    seen = observe(graph, network, photos, equalized=recipe.equalize, report=report)
+    return quantize_observed(seen, network, recipe=recipe, report=report)
+
+
+def observe(
+    graph: fx.GraphModule,
+    network: Network,
+    photos: Photos,
+    *,
+    equalized: bool = True,
+    report: Report = quiet,
+) -> Observation:
+    """Spell a lowered graph for int8, equalize its channels, and see what its tensors hold."""
     spelled = spell(graph)
     check(spelled)
-    seen = observe(spelled, network, images, forbidden=forbidden)
-    activations = choose_scales(spelled, network, seen.ranges)
+    extremes = observe_channels(spelled, network, photos, report=report)
+    classes = int((equalize(spelled, extremes) > 1).sum()) if equalized else 0
+    histograms = observe_values(spelled, network, photos, extremes, report=report)
+    return Observation(spelled, photos, extremes, histograms, classes)
+
+
+def quantize_observed(
+    seen: Observation,
+    network: Network,
+    *,
+    recipe: Recipe = Recipe(),
+    report: Report = quiet,
+) -> QuantizedGraph:
+    """Choose scales and integers for what a calibration run saw."""
+    ranges = choose_ranges(seen.graph, seen.histograms, recipe.observer)
+    quantized = assign(seen.graph, network, ranges)
+    if recipe.rounding or recipe.bias_correction:
+        batch = seen.photos.batch(network, RECONSTRUCTION_PATCHES)
+        quantized = reconstruct(quantized, batch, recipe.rounding, recipe.bias_correction, report)
+    return replace(quantized, calibration=_record(seen, recipe))
+
+
+def assign(graph: fx.GraphModule, network: Network, ranges: Ranges) -> QuantizedGraph:
+    """Scales for these ranges, and the nearest codes for all weights."""
+    activations = choose_scales(graph, network, ranges)
     weights = {
-        node.name: quantize_weights(spelled, node, activations)
-        for node in tensor_nodes(spelled)
+        node.name: quantize_weights(graph, node, activations)
+        for node in tensor_nodes(graph)
         if is_call(node, aten.conv2d.default)
     }
-    return QuantizedGraph(spelled, activations, weights, network, _record(seen))
+    return QuantizedGraph(graph, activations, weights, network)
 
 
-def _record(seen: Observation) -> dict[str, object]:
-    return {"observer": "minmax", "patches": seen.patches, "images": seen.hashes}
+def _record(seen: Observation, recipe: Recipe) -> dict[str, object]:
+    """What the manifest says about it."""
+    steps = []
+    if recipe.equalize:
+        steps.append(f"equalized {seen.classes} channel classes")
+    steps.append(f"ranges by {recipe.observer}")
+    if recipe.rounding:
+        steps.append("weights rounded by the layer's output")
+    if recipe.bias_correction:
+        steps.append("biases corrected")
+    return {
+        "observer": recipe.observer,
+        "recipe": asdict(recipe),
+        "patches": len(seen.photos.patches),
+        "images": list(seen.photos.hashes),
+        "steps": steps,
+    }

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edgesr.quantize.calibrate import observe, patches, to_input
+from edgesr.quantize.calibrate import (
+    gather,
+    observe_channels,
+    observe_values,
+    patches,
+    to_input,
+)
 from small_networks import make, photo
 from torch import nn
 
@@ -20,13 +26,30 @@ class Halve(nn.Module):
         return x * 0.5
 
 
-def test_ranges_are_those_of_the_patches():
+def test_extremes_are_those_of_the_patches():
     network = Network(Halve(), "halve", 1)
     dark, bright = np.full((8, 8, 3), 51, np.uint8), np.full((8, 8, 3), 204, np.uint8)
-    seen = observe(trace(network), network, iter([dark, bright]))
-    assert seen.ranges["x"] == pytest.approx((0.2, 0.8))
-    assert seen.ranges["mul"] == pytest.approx((0.1, 0.4))
-    assert seen.patches == 2 and seen.hashes == [pixel_hash(dark), pixel_hash(bright)]
+    bright[..., 2] = 255
+    photos = gather(network, iter([dark, bright]))
+    seen = observe_channels(trace(network), network, photos)
+    assert seen["x"][0] == pytest.approx([0.2] * 3) and seen["x"][1] == pytest.approx([0.8, 0.8, 1])
+    assert seen["mul"][1] == pytest.approx([0.4, 0.4, 0.5])
+    assert photos.hashes == [pixel_hash(dark), pixel_hash(bright)]
+
+
+def test_histograms_count_every_value():
+    network = Network(Halve(), "halve", 1)
+    images = [photo(8, 8, seed) for seed in range(3)]
+    photos, graph = gather(network, images), trace(network)
+    seen = observe_values(graph, network, photos, observe_channels(graph, network, photos))
+    values = np.stack(images).astype(np.float64) / 510
+    assert seen["mul"].counts.sum() == values.size
+    assert (seen["mul"].low, seen["mul"].high) == pytest.approx((values.min(), values.max()))
+    counted = (seen["mul"].counts * seen["mul"].centres).sum() / values.size
+    assert counted == pytest.approx(values.mean(), abs=1e-3)
+    assert [high for _, high in seen["mul"].extremes] == pytest.approx(
+        [image.max() / 510 for image in images]
+    )
 
 
 def test_images_are_taken_one_at_a_time():
@@ -39,7 +62,16 @@ def test_images_are_taken_one_at_a_time():
             yield photo(8, 8, seed)
             assert len(alive) == seed + 1
 
-    assert len(observe(trace(network), network, stream()).hashes) == 3
+    assert len(gather(network, stream()).hashes) == 3
+
+
+def test_a_batch_takes_patches_of_one_size_from_all_images():
+    network = Network(Halve(), "halve", 1)
+    images = [photo(8, 8, seed) for seed in range(5)] + [photo(8, 12)]
+    batch = gather(network, images).batch(network, 3)
+    assert batch.shape == (3, 3, 8, 8)
+    assert torch.equal(batch[0], to_input(images[0], network)[0])
+    assert torch.equal(batch[2], to_input(images[4], network)[0])
 
 
 def test_patches_span_dark_bright_and_busy():
@@ -65,7 +97,7 @@ def test_evaluation_images_are_refused():
     network = make("plain")
     images = [photo(40, 40, seed) for seed in range(3)]
     with pytest.raises(UsageError, match=r"calibration image 2 \(40x40\).*evaluation"):
-        observe(trace(network), network, images, forbidden={pixel_hash(images[1])})
+        gather(network, images, forbidden={pixel_hash(images[1])})
 
 
 def test_the_hash_is_of_pixels_and_shape():
@@ -85,7 +117,7 @@ def test_the_hash_is_of_pixels_and_shape():
 def test_other_kinds_of_images_are_refused(image):
     network = Network(Halve(), "halve", 1)
     with pytest.raises(UsageError, match="uint8 HxWx3"):
-        observe(trace(network), network, [image])
+        gather(network, [image])
 
 
 def test_luma_networks_see_luma():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from edgesr.export.lower import lower
-from edgesr.quantize import QParams, integer, quantize
-from edgesr.quantize.calibrate import observe
-from edgesr.quantize.forms import spell
+from edgesr.quantize import QParams, integer, ptq, quantize
+from edgesr.quantize.calibrate import gather
+from edgesr.quantize.ptq import Recipe
 from edgesr.quantize.ties import is_moving, moved_inputs
 from small_networks import C, Frame, conv, make, photo, quantized, quantized_once, randomize
 from torch import nn
@@ -74,19 +74,19 @@ def test_relu_spends_no_codes_below_zero(name):
             assert graph.activations[node.name].zero_point == -128
 
 
-def test_every_observed_value_is_within_the_codes():
+def test_with_minmax_every_observed_value_is_within_the_codes():
     network = make("concat")
-    graph = spell(lowered(network))
     images = [photo(96, 96, seed) for seed in (1, 2)]
-    seen = observe(graph, network, images).ranges
-    chosen = quantized_once("concat")
-    for node in tensor_nodes(graph):
+    graph = lowered(network)
+    seen = ptq.observe(graph, network, gather(network, images))
+    chosen = ptq.quantize_observed(seen, network, recipe=Recipe(observer="minmax"))
+    for node in tensor_nodes(seen.graph):
         clipped = all(is_call(u, aten.relu.default, aten.clamp.default) for u in node.users)
         params = chosen.activations[node.name]
         pixels = params.zero_point == -128 and params.scale == float(np.float32(1 / 255))
         if clipped or pixels:
             continue
-        low, high = seen[node.name]
+        low, high = seen.histograms[node.name].low, seen.histograms[node.name].high
         assert params.lowest <= low + params.scale / 2, node.name
         assert high - params.scale / 2 <= params.highest, node.name
 
@@ -117,9 +117,10 @@ def test_weights_are_symmetric_and_fill_their_codes(name):
         real = dict(graph.graph.named_buffers()) | dict(graph.graph.named_parameters())
         kernel = real[str(node.args[1].target)]
         assert (peaks <= 127).all()
-        assert (peaks[kernel.flatten(1).abs().amax(1) > 1e-3] == 127).all()
+        assert (peaks[kernel.flatten(1).abs().amax(1) > 1e-3] >= 120).all()
         back = weights.weight * weights.scale.reshape(-1, 1, 1, 1)
-        assert ((back - kernel).abs() <= 0.501 * weights.scale.reshape(-1, 1, 1, 1)).all()
+        # Not the nearest code for each weight, but near: rounding looks at the layer's output.
+        assert ((back - kernel).abs() <= 8 * weights.scale.reshape(-1, 1, 1, 1)).all()
 
 
 def test_the_nearest_anchor_copies_pixels_exactly():

@@ -1,0 +1,110 @@
+"""Cross-layer equalization: every channel gets as many of its tensor's codes as fit.
+
+An int8 activation has one scale for all channels, set by the widest; a channel a hundred times
+narrower is left with two codes. Scaling it up, and the weights that read it down, changes nothing
+in float and gives it all 256 (Nagel et al., "Data-Free Quantization Through Weight Equalization
+and Bias Correction", ICCV 2019, section 4.1). There, ranges of weights are balanced, for weights
+with one scale per tensor; ours have one per output channel, so that only activations need it, and
+a factor per channel class (`classes.py`) reaches through skips, concatenations and attention.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from edgesr.quantize.classes import ChannelClasses, channel_classes
+from edgesr.quantize.ties import CLIPS, tie
+from torch import Tensor, fx
+
+from edgesr.graph import add_constant, constant_of, is_call, shapes, tensor_nodes, tidy
+
+aten = torch.ops.aten
+
+LARGEST_FACTOR = 2.0**12
+"""Beyond it a channel carries next to nothing, and its weights would vanish in their scale."""
+_SIDE = 192
+
+Extremes = dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+"""Smallest and largest value of every channel, by node name."""
+
+
+def equalize(graph: fx.GraphModule, extremes: Extremes) -> npt.NDArray[np.float64]:
+    """Rescale channels of a graph in int8 spelling, in place, and the extremes with them.
+
+    Returns:
+        The factor of every channel class; all at least 1.
+    """
+    known = shapes(graph, _SIDE, _SIDE)
+    classes = channel_classes(graph, known)
+    factors = _largest_factors(graph, classes, extremes)
+    for node in tensor_nodes(graph):
+        if is_call(node, aten.conv2d.default):
+            _rescale(graph, node, classes, factors)
+    for name, (low, high) in extremes.items():
+        if name in classes.number:
+            by = classes.factors(factors, name)
+            extremes[name] = (low * by, high * by)
+    tidy(graph)
+    return factors
+
+
+def _largest_factors(
+    graph: fx.GraphModule, classes: ChannelClasses, extremes: Extremes
+) -> npt.NDArray[np.float64]:
+    """For every class, what makes its first channel touch the range of its tensor."""
+    factors = np.full(classes.count, LARGEST_FACTOR)
+    groups = tie(graph)
+    counted = [n for n in tensor_nodes(graph) if n.name in classes.number and not _is_clipped(n)]
+    spans: dict[str, tuple[float, float]] = {}
+    for node in counted:
+        low, high = extremes[node.name]
+        known = spans.get(groups.find(node.name), (0.0, 0.0))
+        spans[groups.find(node.name)] = (min(known[0], low.min()), max(known[1], high.max()))
+    for node in counted:
+        low, high = extremes[node.name]
+        lowest, highest = spans[groups.find(node.name)]
+        share = np.maximum(_share(high, highest), _share(low, lowest))
+        number, power = classes.number[node.name], classes.power[node.name]
+        free = (number >= 0) & (share > 0)
+        np.minimum.at(factors, number[free], share[free] ** (-1 / power[free]))
+    return factors
+
+
+def _is_clipped(node: fx.Node) -> bool:
+    """What a clip removes gets no codes: the tensor after it decides."""
+    users = [user for user in node.users if user.op != "output"]
+    return bool(users) and all(is_call(user, *CLIPS) for user in users)
+
+
+def _share(values: npt.NDArray[np.float64], bound: float) -> npt.NDArray[np.float64]:
+    return np.maximum(values / bound, 0.0) if bound else np.zeros_like(values)
+
+
+def _rescale(
+    graph: fx.GraphModule,
+    conv: fx.Node,
+    classes: ChannelClasses,
+    factors: npt.NDArray[np.float64],
+) -> None:
+    weight, bias = constant_of(graph, conv.args[1]), constant_of(graph, conv.args[2])
+    x = conv.args[0]
+    if weight is None or not isinstance(x, fx.Node) or x.name not in classes.number:
+        return
+    out = torch.from_numpy(classes.factors(factors, conv.name))
+    into = torch.from_numpy(classes.factors(factors, x.name))
+    if bool((out == 1).all()) and bool((into == 1).all()):
+        return
+    groups = int(conv.args[6])  # type: ignore[call-overload]
+    per_group = into.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
+    scaled = weight.double() * out[:, None, None, None] / per_group[:, :, None, None]
+    arguments = list(conv.args)
+    with graph.graph.inserting_before(conv):
+        arguments[1] = _constant(graph, scaled, weight, f"{conv.name}_weight")
+        if bias is not None:
+            arguments[2] = _constant(graph, bias.double() * out, bias, f"{conv.name}_bias")
+    conv.args = tuple(arguments)
+
+
+def _constant(graph: fx.GraphModule, value: Tensor, like: Tensor, name: str) -> fx.Node:
+    return add_constant(graph, value.to(like.dtype), name)
