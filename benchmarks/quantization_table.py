@@ -34,6 +34,11 @@ def markdown(document: dict[str, Any]) -> str:
         f"Drop in dB against the same network in fp32. Budget: {budgets}; a drop beyond it is "
         "**bold**.\n"
     )
+    untuned: dict[str, list[str]] = {}
+    for row in document["rows"]:
+        if row.get("no_qat"):
+            untuned.setdefault(row["no_qat"], []).append(row["network"])
+    missing += [f"- QAT of {', '.join(names)}: {reason}" for reason, names in untuned.items()]
     if missing:
         parts.append("Not measured:\n\n" + "\n".join(missing) + "\n")
     if published:
@@ -60,7 +65,6 @@ def _rows(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for kind, allowed in (("ptq", budget.ptq), ("qat", budget.qat)):
             cell = cells.get(kind)
             if cell is None:
-                flat[kind] = row.get("no_qat") if kind == "qat" else None
                 continue
             flat |= {kind: cell["mean"], f"{kind}_drop": _judged(cell["drop"], allowed)}
             flat[f"{kind}_fidelity"] = _fidelity(cell)
@@ -97,7 +101,7 @@ def _equality(cells: dict[str, Any]) -> str:
     if not images:
         return "not run"
     if not different:
-        return f"yes, {images} images"
+        return f"yes, on {images}"
     values, largest = sum(c["values"] for c in checks), max(c["largest"] for c in checks)
     return f"{different} of {values} values differ, by up to {largest}"
 

@@ -52,7 +52,7 @@ class Model:
         A file made for another size is resized: its weights and scales do not depend on it.
         """
         self._fit(image)
-        unit = self._unit(self._input)
+        unit = self._unit(self._input, self._value_range)
         pixels = image[None].astype(np.float32) * unit
         if self._planar:
             pixels = pixels.transpose(0, 3, 1, 2)
@@ -86,10 +86,11 @@ class Model:
             self._input = self._interpreter.get_input_details()[0]
             self._output = self._interpreter.get_output_details()[0]
 
-    def _unit(self, end: dict[str, Any]) -> float:
+    @staticmethod
+    def _unit(end: dict[str, Any], value_range: float = 1.0) -> float:
         """What one grey level is worth: 1/255, or 1 where an integer file works on raw pixels."""
         scale = end["quantization"][0] if end["dtype"] != np.float32 else 0.0
-        return 1.0 if scale > 0.5 else self._value_range / 255
+        return 1.0 if scale > 0.5 else value_range / 255
 
     def invoke(self) -> None:
         """One inference on the image last run (or zeros): what is timed."""

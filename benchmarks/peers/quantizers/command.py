@@ -9,6 +9,7 @@ resized. Rows whose weights, photos, scripts and code did not change are kept.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -50,7 +51,7 @@ def markdown(document: Document) -> str:
     return (
         f"{table(flat, COLUMNS)}\n{document['protocol']}. Every tool got the same "
         f"{document['calibration_images']} photos, ours no more. Drop in dB against the same "
-        f"network in fp32; **bold**: loses less than ours. Measured {when} with {told}.\n"
+        f"network in fp32; **bold**: better than ours. Measured {when} with {told}.\n"
     )
 
 
@@ -59,10 +60,12 @@ def _flat(row: dict[str, Any], ours: dict[str, Any] | None) -> dict[str, Any]:
     flat["note"] = row.get("error") or row.get("note")
     if "drop" not in row:
         return flat
-    better = ours is not None and row["drop"] < ours["drop"]
-    flat["drop"] = f"**{row['drop']:.3f}**" if better else f"{row['drop']:.3f}"
-    fidelity = row["against_fp32"]
-    flat["fidelity"] = "identical" if fidelity is None else f"{fidelity:.1f}"
+    drop, fidelity = row["drop"], row["against_fp32"] or math.inf
+    flat["drop"], flat["fidelity"] = f"{drop:.3f}", f"{fidelity:.1f}"
+    if ours is not None and drop < ours["drop"]:
+        flat["drop"] = f"**{drop:.3f}**"
+    if ours is not None and fidelity > (ours["against_fp32"] or math.inf):
+        flat["fidelity"] = f"**{fidelity:.1f}**"
     left = row["float_operators"]
     flat["float"] = ", ".join(f"{n} {kind}" for kind, n in left.items()) if left else "none"
     return flat | {"seconds": round(row["seconds"], 1)}

@@ -18,6 +18,8 @@ _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"}
 _MOVES = {"DepthToSpace", "Concat", "Slice", "Split", "Transpose", "Reshape", "MaxPool", "Relu",
           "Clip", "NhwcMaxPool", "Gather", "Squeeze", "Unsqueeze", "Identity"}  # fmt: skip
 """ONNX operators that work on int8 and on floats alike, and run in the type of their input."""
+_INTEGERS = {2, 3}
+"""uint8 and int8 of `onnx.TensorProto`."""
 _OUTSIDE = {"Parameter", "Input", "Result", "Output", "Constant", "Const", "Convert", "Reorder"}
 
 
@@ -35,7 +37,8 @@ def open_file(path: Path, value_range: float) -> Upscaler:
     def upscale(image: Image) -> Image:
         x = image.transpose(2, 0, 1)[None].astype(np.float32) * np.float32(value_range / 255)
         y = run(np.ascontiguousarray(x))[0].transpose(1, 2, 0) * (255 / value_range)
-        return np.clip(np.rint(y), 0, 255).astype(np.uint8)
+        pixels: Image = np.clip(np.rint(y), 0, 255).astype(np.uint8)
+        return pixels
 
     return upscale
 
@@ -96,7 +99,7 @@ def _of_onnx(path: Path) -> list[str]:
         options.log_severity_level = 3
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(str(optimized)).graph
-    integers: set[str] = set()
+    integers = {x.name for x in graph.input if x.type.tensor_type.elem_type in _INTEGERS}
     found = []
     for node in graph.node:
         moved = node.op_type in _MOVES and node.input[0] in integers
@@ -108,10 +111,16 @@ def _of_onnx(path: Path) -> list[str]:
 
 
 def _of_openvino(path: Path) -> list[str]:
-    found = []
+    """Of the graph as the plugin compiled it, where an image passes; biases are reshaped too."""
+    found: list[str] = []
+    images: set[str] = set()
     for operation in _compile(path).get_runtime_model().get_ordered_ops():
         facts = operation.get_rt_info()
         kind, precision = (str(facts[key].astype(str)) for key in ("layerType", "runtimePrecision"))
+        sources = {value.get_node().get_friendly_name() for value in operation.input_values()}
+        if kind != "Input" and not sources & images:
+            continue
+        images.add(operation.get_friendly_name())
         if kind not in _OUTSIDE and precision.lower() in {"f32", "fp32", "bf16", "f16"}:
             found.append(kind)
     return found
