@@ -39,8 +39,17 @@ _ETHOS = (
     "u85-256", "u85-512", "u85-1024",
 )  # fmt: skip
 
+_HEXAGON = ("v75", "v68", "v69", "v73", "v79", "v81")
+_ROCKCHIP = ("rk3588", "rk3576", "rk3566", "rk3562", "rv1126b")
+
 KINDS: dict[str, Kind] = {
-    "ethos": Kind("ethos_u:EthosU", "Vela's estimate, operators on the CPU", _ETHOS, "-"),
+    "gpu": Kind(
+        "gpu:open_gpu", "latency, pixels; in software: pixels", ("litert", "openvino", "cuda")
+    ),
+    "npu": Kind("openvino_npu:OpenVinoNpu", "partition, pixels; with an Intel NPU: latency", ("",)),
+    "ethos": Kind("ethos_u:EthosU", "estimate, operators left on the CPU", _ETHOS, "-"),
+    "qnn": Kind("qnn:Qnn", "full offload or not, pixels", _HEXAGON),
+    "rknn": Kind("rknn:Rknn", "operators left on the CPU, pixels", _ROCKCHIP),
 }
 """Every family but `cpu`, which needs no device."""
 

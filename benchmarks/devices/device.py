@@ -141,12 +141,17 @@ class Run:
 class Device(Protocol):
     """Somewhere to run artifacts. One artifact at a time is there."""
 
-    name: str
-    """As on the command line."""
-    suffixes: tuple[str, ...]
-    """Of the files it takes."""
-    processes: int
-    """How many fresh processes make a fair measurement; 1 where nothing is measured."""
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the files it takes."""
+
+    @property
+    def processes(self) -> int:
+        """How many fresh processes make a fair measurement; 1 where nothing is measured."""
 
     def probe(self) -> dict[str, Any]:
         """What the device is: model, chip, system, versions.

@@ -6,7 +6,22 @@ from edgesr.benchmarks.devices.environments import Tool
 
 from edgesr.errors import UsageError
 
-TOOLS: dict[str, Tool] = {}
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Tool("qnn", ("onnxruntime-qnn==2.7.0", "onnxruntime==1.31.1", "numpy"), size="0.3 GB"),
+        Tool(
+            "rknn",
+            (
+                "torch==2.13.0", "numpy==1.26.4", "onnx==1.18.0", "onnxruntime<1.24",
+                "protobuf==4.25.4", "psutil", "ruamel.yaml", "scipy", "tqdm",
+                "opencv-python==4.11.0.86", "fast-histogram", "setuptools<81",
+            ),
+            alone=("rknn-toolkit2==2.5.0",),
+            size="1.5 GB",
+        ),
+    )
+}  # fmt: skip
 
 
 def find_tool(name: str) -> Tool:

@@ -1,5 +1,6 @@
 """Small artifacts of a random network, written once for all devices."""
 
+import numpy as np
 import pytest
 import torch
 from edgesr.export import export
@@ -11,7 +12,10 @@ from edgesr.models.registry import create
 def artifact(tmp_path_factory):
     """`artifact("tflite", "int8", "uint8")`: path of a file for 16x24 pixels, x2."""
     folder, made = tmp_path_factory.mktemp("artifacts"), {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8)
     network = create("plain-s-x2")
     for parameter in network.module.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
@@ -22,8 +26,10 @@ def artifact(tmp_path_factory):
         if key not in made:
             out = folder / "-".join(key)
             made[key] = export(
-                network, target=target, precision=precision, shape=(16, 24), io=io, out=out
-            ).path
+                network, target=target, precision=precision, shape=(16, 24), io=io, out=out,
+                calibration=list(pixels),
+            ).path  # fmt: skip
         return made[key]
 
-    return make
+    yield make
+    torch.set_num_threads(threads)

@@ -1,0 +1,48 @@
+"""Child of `rknn.py`: compile an ONNX file for a Rockchip NPU, run its simulator. No edgesr."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def main(job: dict[str, Any]) -> None:
+    # The toolkit's libraries print their table of operators straight to file descriptor 1.
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    answer = compile_and_run(job)
+    os.write(answer_to, json.dumps(answer).encode() + b"\n")
+
+
+def compile_and_run(job: dict[str, Any]) -> dict[str, Any]:
+    from rknn.api import RKNN
+
+    toolkit = RKNN(verbose=True)
+    start = time.perf_counter()
+    steps = (
+        ("config", lambda: toolkit.config(target_platform=job["chip"])),
+        ("load", lambda: toolkit.load_onnx(model=job["model"])),
+        ("build", lambda: toolkit.build(do_quantization=False)),
+        ("export", lambda: toolkit.export_rknn(str(Path(job["scratch"]) / "model.rknn"))),
+        ("start the simulator for", toolkit.init_runtime),
+    )
+    for name, step in steps:
+        if step() not in (0, None):
+            sys.exit(f"Error: rknn-toolkit2 could not {name} the file")
+    compiled = time.perf_counter() - start
+    start = time.perf_counter()
+    result = toolkit.inference(inputs=[np.load(job["input"])], data_format=["nchw"])
+    simulated = time.perf_counter() - start
+    if not result:
+        sys.exit("Error: the simulator gave no output")
+    np.save(job["output"], result[0])
+    size = (Path(job["scratch"]) / "model.rknn").stat().st_size
+    toolkit.release()
+    return {"compile_s": compiled, "simulation_s": simulated, "rknn_bytes": size}
+
+
+main(json.loads(sys.argv[1]))
