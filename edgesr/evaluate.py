@@ -132,8 +132,8 @@ def evaluate(
     scale = _scale(manifest, scale)
     run = session if manifest is None else (lambda image: upscale(session, image))  # type: ignore[arg-type]
     images = []
-    for label, lr, hr in _pairs(data, scale, protocols):
-        _refuse_calibrated(manifest, label, lr, hr)
+    for label, lr, hr in pairs(data, scale, protocols):
+        refuse_calibrated(manifest, label, lr, hr)
         sr = run(lr)  # type: ignore[operator]
         if seen is not None:
             seen(label, sr)
@@ -175,9 +175,14 @@ def _scale(manifest: Manifest | None, scale: int | None) -> int:
     return manifest.scale
 
 
-def _pairs(
+def pairs(
     data: Iterable[tuple[str, Image]], scale: int, protocols: tuple[Protocol, ...]
 ) -> Iterator[tuple[str, Image, Image]]:
+    """Label, low-resolution input and cropped original of every image.
+
+    Raises:
+        BadFileError: an image is too small to be judged.
+    """
     smallest = WINDOW + 2 * max(protocol.border(scale) for protocol in protocols)
     for label, image in data:
         if min(side - side % scale for side in image.shape[:2]) < smallest:
@@ -188,7 +193,8 @@ def _pairs(
         yield (label, *low_resolution(image, scale))
 
 
-def _refuse_calibrated(manifest: Manifest | None, label: str, *images: Image) -> None:
+def refuse_calibrated(manifest: Manifest | None, label: str, *images: Image) -> None:
+    """Raise `UsageError` if the judged was calibrated on one of these images."""
     known = manifest.calibration.get("images") if manifest else None
     if not isinstance(known, list):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -138,7 +139,10 @@ def file_name(network: Network, target: Target, precision: str, shape: Shape | N
 def _lowered(
     network: Network, forms: Forms, allow_border: bool
 ) -> tuple[fx.GraphModule, Network, Certificate]:
-    plain, certificate = collapse(network, allow_border=allow_border)
+    with warnings.catch_warnings():
+        # torch's own, on copying a graph that was traced before.
+        warnings.simplefilter("ignore", FutureWarning)
+        plain, certificate = collapse(network, allow_border=allow_border)
     assert isinstance(plain.module, fx.GraphModule)
     return lower(plain.module, forms), plain, certificate
 

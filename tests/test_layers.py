@@ -29,9 +29,11 @@ RANKS = {
     "edgesr.runtime": 5,
     "edgesr.targets": 5,
     "edgesr.quantize": 6,
+    "edgesr.quantize.doctor": 9,
     "edgesr.export.lower": 6,
     "edgesr.export": 8,
     "edgesr.evaluate": 9,
+    "edgesr.precisions": 9,
     "edgesr.benchmarks": 10,
     "edgesr.cli": 11,
 }

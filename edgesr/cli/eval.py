@@ -18,8 +18,8 @@ def eval_command(
         str,
         typer.Argument(
             metavar="ARTIFACT|MODEL",
-            help="Exported file, shipped network (plain-m-x3), checkpoint, module:factory; "
-            "or bicubic.",
+            help="Exported file, quantized file (.int8.safetensors), shipped network "
+            "(plain-m-x3), checkpoint, module:factory; or bicubic.",
         ),
     ],
     data: Annotated[
@@ -34,6 +34,21 @@ def eval_command(
         str | None, typer.Option(help="Default: the first that opens the file; torch for networks.")
     ] = None,
     rgb: Annotated[bool, typer.Option("--rgb", help="Measure in RGB too.")] = False,
+    precisions: Annotated[
+        bool | None,
+        typer.Option(
+            help="torch fp32, exported fp32, integer reference and runtime int8 side by side. "
+            "Default for quantized files.",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Quantized file or network that an int8 ARTIFACT was made of."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Files that --precisions exports: onnx (default), tflite, openvino."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
     save: Annotated[
         Path | None, typer.Option(help="Folder to write the enlarged images to, as PNG.")
@@ -45,12 +60,22 @@ def eval_command(
     """Judge a model: its low-resolution images are made by MATLAB's bicubic from DATA.
 
     `edgesr eval plain-m-x3 --data set14`
+
+    What int8 costs, step by step, against the original and against fp32:
+    `edgesr eval plain-m-x3.int8.safetensors --data set14`, or for a file that is there already
+    `edgesr eval plain-m-x3_int8_360x640.tflite --source plain-m-x3 --data set14`.
     """
     from edgesr.cli.output import progress, show_table
     from edgesr.data.datasets import dataset
     from edgesr.evaluate import evaluate
     from edgesr.metrics.psnr import LITERATURE, RGB
 
+    if _side_by_side(model, precisions, source, target):
+        _show_precisions(
+            model, data, source, target, runtime, threads,
+            rgb=rgb, save=save, force=force, summary=summary, as_json=as_json,
+        )  # fmt: skip
+        return
     subject = _subject(model, scale, runtime, threads)
     images = dataset(data)
     targets = _targets(images.labels, save, force)
@@ -92,6 +117,108 @@ def _subject(
     if scale is None:
         raise UsageError("bicubic has no scale of its own; give --scale")
     return bicubic(scale)
+
+
+def _side_by_side(
+    model: str, precisions: bool | None, source: str | None, target: str | None
+) -> bool:
+    from edgesr.runtime.session import QUANTIZED
+
+    if precisions is None:
+        return bool(source or target) or model.endswith(QUANTIZED)
+    return precisions
+
+
+def _show_precisions(
+    model: str,
+    data: str,
+    source: str | None,
+    target: str | None,
+    runtime: str | None,
+    threads: int | None,
+    *,
+    rgb: bool,
+    save: Path | None,
+    force: bool,
+    summary: bool,
+    as_json: bool,
+) -> None:
+    """Table of the four columns, and below it the same by image."""
+    import os
+
+    from edgesr.cli.output import progress, say, show_json, show_table
+    from edgesr.data.datasets import dataset
+    from edgesr.errors import UsageError
+    from edgesr.manifest import manifest_path, read_manifest
+    from edgesr.metrics.psnr import LITERATURE, RGB
+    from edgesr.precisions import EXPORTED, RUNTIME, compare, four_columns
+    from edgesr.quantize.store import load_model
+
+    path = Path(model)
+    artifacts = {}
+    if manifest_path(path).exists():
+        if source is None:
+            raise UsageError(
+                f"{path.name} alone does not tell what it was made of; name the quantized file or "
+                "the network with --source"
+            )
+        facts = read_manifest(path)
+        artifacts[RUNTIME if facts.precision.startswith("int") else EXPORTED] = path
+        target = target or facts.target
+    images = dataset(data)
+    targets = _targets(images.labels, save, force)
+    columns = four_columns(
+        load_model(source or model), target=target, artifacts=artifacts, runtime=runtime,
+        threads=threads or os.cpu_count() or 1,
+    )  # fmt: skip
+    with (
+        progress(f"{path.name} on {images.name}", len(images)) as (bar, task),
+        columns as sessions,
+    ):
+
+        def seen(label: str, sr: Image) -> None:
+            if targets:
+                _save(sr, targets[label], force)
+            bar.advance(task)
+
+        protocol = RGB if rgb else LITERATURE
+        report = compare(sessions, images, protocol=protocol, name=path.name, seen=seen)
+    if as_json:
+        show_json(report.to_dict())
+        return
+    colour = protocol.colour
+    title = f"{path.name} on {report.data}, x{report.scale}, {len(report.images)} images"
+    if not summary:
+        by_column = {column: column for column in report.runs_in}
+        rows = [_in_db(row) for row in report.image_rows()]
+        show_table(rows, {"image": f"PSNR {colour}"} | by_column, title=title)
+    show_table(
+        [_in_db(row) for row in report.rows()],
+        {
+            "column": "mean", "psnr": f"PSNR {colour}", "drop": "drop",
+            "against_float": "PSNR against fp32", "identical": "same as the row above",
+            "worst_image": "worst image", "worst_drop": "drop there", "runs_in": "runs in",
+        },
+        title=title if summary else "",
+        footer=f"protocol: {protocol}",
+    )  # fmt: skip
+    if report.mirrored:
+        say(
+            f"edgesr: {len(report.mirrored)} images are smaller than a file's input and were "
+            "mirrored to fill it; their borders differ whatever the precision"
+        )
+
+
+def _in_db(row: dict[str, object]) -> dict[str, object]:
+    """dB with two digits; drops with three, since they are what int8 is judged by."""
+    out: dict[str, object] = {}
+    for key, value in row.items():
+        if key == "identical":
+            out[key] = f"{value:.2%}"
+        else:
+            digits = 3 if key.endswith("drop") else 2
+            out[key] = f"{value:.{digits}f}" if isinstance(value, float) else value
+    return out
 
 
 def _targets(labels: tuple[str, ...], folder: Path | None, force: bool) -> dict[str, Path]:

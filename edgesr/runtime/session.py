@@ -125,6 +125,9 @@ RUNTIMES: dict[str, Runtime] = {
     "ort": Runtime("edgesr.runtime.ort:OrtSession", (".onnx",)),
     "openvino": Runtime("edgesr.runtime.ov:OpenVinoSession", (".xml", ".onnx")),
 }
+QUANTIZED = ".int8.safetensors"
+"""How files of `edgesr.quantize.store` end."""
+_REFERENCE = "edgesr.quantize.session:open_quantized"
 _ALIASES = {"onnxruntime": "ort"}
 
 
@@ -173,7 +176,8 @@ def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1
     """Open an artifact in its runtime, or anything else as a network in torch.
 
     Args:
-        spec: exported artifact; or what `edgesr.models.intake.load` takes: name of a shipped
+        spec: exported artifact; a quantized file (`.int8.safetensors`), which runs in the integer
+            reference; or what `edgesr.models.intake.load` takes: name of a shipped
             network, checkpoint, `module:factory`.
         runtime: as for `open_session`; networks run in `torch` only.
 
@@ -182,6 +186,15 @@ def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1
         EdgesrError: as `open_session` and `load`.
     """
     path = Path(spec)
+    if path.name.endswith(QUANTIZED):
+        if runtime not in (None, "reference"):
+            raise UsageError(
+                f"`{runtime}` runs exported files; {path.name} runs in the integer reference "
+                "(`edgesr export` makes a file of it)"
+            )
+        module, function = _REFERENCE.split(":")
+        quantized: Session = getattr(import_module(module), function)(path, threads)
+        return quantized
     # A checkpoint may be a .tflite file too; what tells an artifact is the manifest beside it.
     if is_artifact(path) and (manifest_path(path).exists() or path.suffix != ".tflite"):
         return open_session(path, runtime=runtime, threads=threads)

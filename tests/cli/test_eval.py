@@ -95,3 +95,24 @@ def test_published_checkpoints_give_their_figures(pack, monkeypatch, file, expec
     mean = next(row for row in found["rows"] if row["image"] == "mean")
     assert mean["psnr_y"] == pytest.approx(expected[0], abs=0.002)
     assert mean["ssim_y"] == pytest.approx(expected[1], abs=0.00006)
+
+
+def test_precisions_of_a_quantized_file_side_by_side(photos, tmp_path):
+    from edgesr.export.pipeline import prepare
+    from edgesr.quantize import quantize, store
+
+    from edgesr.models.intake import load
+
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    lowered, plain, _ = prepare(load("random:plain-s-x2"))
+    path = tmp_path / "plain.int8.safetensors"
+    store.save(quantize(lowered, plain, [noise]), path)
+    facts = json.loads(run(path, "--data", photos, "--json"))
+    names = ["torch fp32", "exported fp32", "integer reference", "runtime int8"]
+    assert [row["column"] for row in facts["columns"]] == names
+    assert {row["image"] for row in facts["images"]} == {"scene", "noise"}
+    assert facts["protocol"] == str(LITERATURE)
+    table = run(path, "--data", photos)
+    assert all(name in table for name in (*names, "worst image", "scene", "protocol: "))
+    plain_report = run(path, "--data", photos, "--no-precisions", "--summary")
+    assert "bicubic" in plain_report and "torch fp32" not in plain_report
