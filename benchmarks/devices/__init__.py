@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
         "gpu:open_gpu", "latency, pixels; in software: pixels", ("litert", "openvino", "cuda")
     ),
     "npu": Kind("openvino_npu:OpenVinoNpu", "partition, pixels; with an Intel NPU: latency", ("",)),
+    "arm64": Kind("arm64:Arm64", "pixels of arm64 kernels", ("cortex-a76", "cortex-a53", "max")),
     "ethos": Kind("ethos_u:EthosU", "estimate, operators left on the CPU", _ETHOS, "-"),
     "qnn": Kind("qnn:Qnn", "full offload or not, pixels", _HEXAGON),
     "rknn": Kind("rknn:Rknn", "operators left on the CPU, pixels", _ROCKCHIP),
