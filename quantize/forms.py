@@ -6,17 +6,12 @@
     prelu(x; a), all a <= 1      =>   maximum(x, depthwise 1x1 conv(x; a))
     prelu(x; a), otherwise       =>   relu(x) + depthwise 1x1 conv(relu(-x); -a)
     prelu(x; one a)              =>   leaky_relu(x; a)
-    leaky_relu(x; a)             =>   leaky_relu(x; a')                 a' of 8 fractional bits
     cat(image, features)         =>   cat(depthwise 1x1 conv(image), features)
 
 Convolution is the one operator that requantizes alike everywhere, so what changes a scale is one.
 
 PReLU: LiteRT has no delegated int8 kernel for it; its own takes 164 ms for 360x640x32 where the
 maximum takes 2.3 ms, and rounds differently from ONNX Runtime.
-
-LeakyReLU: XNNPACK keeps 8 fractional bits of the slope and rounds halves up; ONNX Runtime
-multiplies floats and rounds halves to even. On slopes of 8 bits both see the same product, and a
-slope smaller by a 2^18th of itself moves every half to the side to which XNNPACK rounds.
 
 Concatenation: operands share one scale, and the image's is 1/255 and stays so.
 """
@@ -43,8 +38,6 @@ from edgesr.graph import (
 
 aten = torch.ops.aten
 
-SLOPE_STEPS = 256
-_NUDGE = 2.0**-18
 _ARITHMETIC = (aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor)
 _SIDE = 192
 """Any size will do to learn numbers of channels; this one divides by every `pad_multiple`."""
@@ -66,9 +59,6 @@ def spell(graph: fx.GraphModule) -> fx.GraphModule:
             _replace_power(graph, node, widths)
         elif is_call(node, aten.prelu.default):
             _replace_prelu(graph, node, widths)
-    for node in list(graph.graph.nodes):
-        if is_call(node, aten.leaky_relu.default):
-            _round_slope(node)
     _requantize_image(graph, widths)
     return tidy(graph)
 
@@ -150,12 +140,6 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
             scaled = _depthwise(graph, below, -slopes, node)
             new = _call(graph, aten.add.Tensor, (above, scaled), node)
     _replace(graph, node, new, widths)
-
-
-def _round_slope(node: fx.Node) -> None:
-    slope = float(node.args[1]) if len(node.args) > 1 else 0.01  # type: ignore[arg-type]
-    exact = (round(slope * SLOPE_STEPS) or 1) / SLOPE_STEPS
-    node.args = (node.args[0], exact - abs(exact) * _NUDGE)
 
 
 def _requantize_image(graph: fx.GraphModule, widths: dict[str, int]) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from edgesr.export.lower.ops import depth_to_space, space_to_depth
+from edgesr.quantize.leaky import slope_of
+from edgesr.quantize.islands import float_nodes, run_float
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams, QuantizedGraph, QWeights
 from torch import Tensor, fx
 from torch.nn import functional as F
@@ -81,10 +83,13 @@ def execute(
             any more are dropped.
     """
     check(quantized.graph)
+    floating = float_nodes(quantized)
 
     class Runner(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
-            if n.op == "call_function" and n.target in KERNELS:
+            if n.name in floating:
+                result = run_float(quantized, n, *self.fetch_args_kwargs_from_env(n))
+            elif n.op == "call_function" and n.target in KERNELS:
                 result = KERNELS[n.target](self._step(n))
             else:
                 result = super().run_node(n)
@@ -200,11 +205,14 @@ def clip_codes(node: fx.Node, params: QParams) -> tuple[int, int]:
 
 
 def leaky_relu(step: Step) -> Tensor:
-    """Slope of 8 fractional bits, halves up (XNNPACK's qs8-vlrelu); positive codes are kept."""
-    x = step.args[0] - step.output.zero_point
-    steps = float(torch.round(_float32(step.args[1]) * 256))
-    below = torch.floor((x * steps + 128) / 256)
-    return torch.where(x > 0, step.args[0], _saturate(below, step.output.zero_point))
+    """Multipliers of 8 fractional bits for both branches, halves up (XNNPACK's qs8-vlrelu)."""
+    x = step.args[0] - step.inputs[0].zero_point
+    s_in, s_out = _float32(step.inputs[0].scale, step.output.scale)
+    ratio = s_in / s_out
+    above = float(torch.round(ratio * 256))
+    below = float(torch.round(ratio * _float32(slope_of(step.node)) * 256))
+    product = x * torch.where(x > 0, above, below)
+    return _saturate(torch.floor((product + 128) / 256), step.output.zero_point)
 
 
 def lookup(function: Callable[[Tensor], Tensor]) -> Kernel:

@@ -17,6 +17,7 @@ from edgesr.quantize.calibrate import (
 from edgesr.quantize.equalize import Extremes, equalize
 from edgesr.quantize.forms import spell
 from edgesr.quantize.integer import check
+from edgesr.quantize.leaky import round_slopes
 from edgesr.quantize.observers import Histogram
 from edgesr.quantize.ranges import choose_ranges
 from edgesr.quantize.reconstruct import reconstruct
@@ -122,6 +123,7 @@ def quantize_observed(
 def assign(graph: fx.GraphModule, network: Network, ranges: Ranges) -> QuantizedGraph:
     """Scales for these ranges, and the nearest codes for all weights."""
     activations = choose_scales(graph, network, ranges)
+    round_slopes(graph, activations)
     weights = {
         node.name: quantize_weights(graph, node, activations)
         for node in tensor_nodes(graph)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from edgesr.quantize.observers import Histogram, find_observer
+from edgesr.quantize.leaky import slope_of
+from edgesr.quantize.observers import Histogram, find_observer, mse
 from edgesr.quantize.scales import Ranges
 from torch import fx
 
-from edgesr.graph import tensor_nodes
+from edgesr.graph import is_call, tensor_nodes
 
 aten = torch.ops.aten
 
@@ -19,4 +20,12 @@ def choose_ranges(graph: fx.GraphModule, histograms: dict[str, Histogram], obser
         UsageError: no observer of that name.
     """
     choose = find_observer(observer)
-    return {node.name: choose(histograms[node.name]) for node in tensor_nodes(graph)}
+    ranges = {}
+    for node in tensor_nodes(graph):
+        readers = [user for user in node.users if is_call(user, aten.leaky_relu.default)]
+        if choose is mse and readers and len(readers) == len(node.users):
+            slope = max(abs(slope_of(reader)) for reader in readers)
+            ranges[node.name] = mse(histograms[node.name], below=slope)
+        else:
+            ranges[node.name] = choose(histograms[node.name])
+    return ranges

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from edgesr.quantize import leaky
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams
 from edgesr.quantize.ties import CLIPS, Groups, is_moving, moved_inputs, tie
 from torch import fx
@@ -49,7 +50,8 @@ def choose_scales(graph: fx.GraphModule, network: Network, ranges: Ranges) -> di
     scales = {root: _scale(*span, network) for root, span in spans.items()}
     scales |= {root: params.scale for root, params in pinned.items()}
     _widen_for_multipliers(graph, groups, scales, pinned)
-    _align_sums(graph, groups, scales, pinned)
+    families = _align_sums(graph, groups, scales, pinned)
+    leaky.align(graph, groups, scales, families, set(pinned))
     params = {
         root: pinned.get(root) or QParams(_float32(scale), _zero_point(spans[root], scale))
         for root, scale in scales.items()
@@ -156,17 +158,22 @@ def _widen_for_multipliers(
 
 def _align_sums(
     graph: fx.GraphModule, groups: Groups, scales: dict[str, float], pinned: dict[str, QParams]
-) -> None:
-    """Make the scales that meet in sums odd multiples of a common unit, never smaller."""
+) -> list[list[str]]:
+    """Make the scales that meet in sums odd multiples of a common unit, never smaller.
+
+    Returns:
+        The groups that meet.
+    """
     families = Groups(list(scales))
     for node in tensor_nodes(graph):
         if is_call(node, *SUMS):
             for x in node.all_input_nodes:
                 if x.op != "get_attr":
                     families.join(groups.find(x.name), groups.find(node.name))
-    for members in families.all().values():
-        if len(members) > 1:
-            _align(members, scales, pinned)
+    meeting = [members for members in families.all().values() if len(members) > 1]
+    for members in meeting:
+        _align(members, scales, pinned)
+    return meeting
 
 
 def _align(members: list[str], scales: dict[str, float], pinned: dict[str, QParams]) -> None:

@@ -32,7 +32,6 @@ MOVES = (
     aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec,
     aten.pad.default,
-    aten.leaky_relu.default,
     aten.prelu.default,
 )
 MERGES = (aten.cat.default, aten.maximum.default, aten.minimum.default)
