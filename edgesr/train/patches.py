@@ -43,9 +43,11 @@ class PatchCache:
         folders: searched for images.
         scale: enlargement to train for.
         cache: folder for the decoded copies; reused when files and scale are the same.
+        kept: how many images, evenly spread over the list, are kept from `batch` and given by
+            `held_out`: to validate on.
     """
 
-    def __init__(self, folders: Sequence[Path], scale: int, cache: Path) -> None:
+    def __init__(self, folders: Sequence[Path], scale: int, cache: Path, *, kept: int = 0) -> None:
         self.scale = scale
         paths = find_images(folders)
         listing = json.dumps([[str(p), p.stat().st_size] for p in paths] + [scale])
@@ -59,6 +61,10 @@ class PatchCache:
         self._lr = np.memmap(stem.with_suffix(".lr"), np.uint8, "r")
         pixels = np.array([h * w for h, w in self.shapes], np.int64)
         self._starts = np.concatenate([[0], np.cumsum(pixels)]) * 3  # in LR bytes
+        self._kept = np.unique(np.linspace(0, len(pixels) - 1, kept).astype(int))
+        pixels[self._kept] = 0
+        if not pixels.any():
+            raise BadFileError(f"{len(pixels)} images are too few to keep {kept} for validation")
         self._share = pixels / pixels.sum()
 
     def batch(self, step: int, size: int, patch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -74,16 +80,24 @@ class PatchCache:
         lr, hr = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
         return (lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255)
 
+    def held_out(self) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+        """The images kept from training, uint8 HxWx3: low resolution and original."""
+        return [self._whole(int(image)) for image in self._kept]
+
+    def contains(self, image: npt.NDArray[np.uint8]) -> bool:
+        """Whether an image, uint8 HxWx3, is one of these."""
+        hr = crop_to_multiple(image, self.scale)
+        size = tuple(side // self.scale for side in hr.shape[:2])
+        same = (self._whole(i)[1] for i, shape in enumerate(self.shapes) if shape == size)
+        return any(np.array_equal(one[0], hr[0]) and np.array_equal(one, hr) for one in same)
+
     def _pair(
         self, rng: np.random.Generator, patch: int
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         s = self.scale
         image = int(rng.choice(len(self.shapes), p=self._share))
         height, width = self.shapes[image]
-        start = self._starts[image]
-        length = height * width * 3
-        lr = self._lr[start : start + length].reshape(height, width, 3)
-        hr = self._hr[start * s**2 : (start + length) * s**2].reshape(height * s, width * s, 3)
+        lr, hr = self._whole(image)
         y, x = int(rng.integers(height - patch + 1)), int(rng.integers(width - patch + 1))
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
 
@@ -92,6 +106,13 @@ class PatchCache:
             return np.ascontiguousarray(cut[:, ::-1] if mirrored else cut)
 
         return view(lr, 1), view(hr, s)
+
+    def _whole(self, image: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        s, (height, width), start = self.scale, self.shapes[image], self._starts[image]
+        length = height * width * 3
+        lr = self._lr[start : start + length].reshape(height, width, 3)
+        hr = self._hr[start * s**2 : (start + length) * s**2].reshape(height * s, width * s, 3)
+        return lr, hr
 
 
 def _build(paths: Sequence[Path], scale: int, stem: Path) -> None:

@@ -57,6 +57,21 @@ def test_a_step_decides_its_batch(cache):
     assert not torch.equal(cache.batch(5, 2, 16, 0)[0], cache.batch(5, 2, 16, 1)[0])
 
 
+def test_kept_images_are_not_trained_on(photos, cache, tmp_path):
+    own = PatchCache([photos], 2, tmp_path, kept=1)
+    ((lr, hr),) = own.held_out()
+    assert hr.shape == (200, 150, 3) and np.array_equal(lr, imresize(hr, 0.5))
+    assert own._share.tolist() == [0, 1] and cache.held_out() == []
+    with pytest.raises(BadFileError, match="2 images are too few to keep 2"):
+        PatchCache([photos], 2, tmp_path, kept=2)
+
+
+def test_a_cache_knows_its_images(cache, photos):
+    image = np.array(Image.open(photos / "b.png"))
+    assert cache.contains(image)
+    assert not cache.contains(image[:, ::-1]) and not cache.contains(image[:-2])
+
+
 def test_the_cache_is_built_once(photos, cache, tmp_path):
     first = PatchCache([photos], 2, tmp_path)
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
