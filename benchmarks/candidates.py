@@ -19,7 +19,7 @@ from edgesr.benchmarks.quality import on_rgb
 from edgesr.benchmarks.subjects import Subject, published_file
 from edgesr.export.pipeline import prepare
 from edgesr.export.writers import WRITERS
-from edgesr.quantize import QuantizedGraph, integer, quantize
+from edgesr.quantize import QuantizedGraph, integer, quantize, store
 
 from edgesr.data.datasets import pixel_hash
 from edgesr.data.images import Image
@@ -61,19 +61,25 @@ class Made:
 
 
 def candidates_for(
-    subject: Subject, network: Network, calibration: Sequence[Image], qat: Path | None
+    subject: Subject,
+    network: Network,
+    calibration: Sequence[Image],
+    *,
+    qat: Path | None = None,
+    keep: Path | None = None,
 ) -> list[Candidate]:
     """Ours first.
 
     Args:
         calibration: photos for PTQ.
         qat: our fine-tuned network as `.int8.safetensors`; None leaves it out.
+        keep: folder in which PTQ's results wait for the next run.
     """
     base = fingerprint(network)
     photos = [pixel_hash(image) for image in calibration]
-    found = [
-        Candidate("ptq", _digest(base, _code(), *photos), lambda: _ptq(network, calibration)),
-    ]
+    ptq = _digest(base, _code(), *photos)
+    kept = keep / f"{ptq[:32]}{store.SUFFIX}" if keep else None
+    found = [Candidate("ptq", ptq, lambda: _ptq(network, calibration, kept))]
     if qat is not None:
         file = qat
         found.append(Candidate("qat", _digest(base, sha256_of(file)), lambda: _stored(file)))
@@ -102,14 +108,18 @@ def _code() -> str:
     return sha256_of(*sorted(p for p in folder.glob("*.py") if p.name not in _DECIDES_NOTHING))
 
 
-def _ptq(network: Network, calibration: Sequence[Image]) -> Made:
+def _ptq(network: Network, calibration: Sequence[Image], kept: Path | None) -> Made:
+    if kept is not None and kept.exists():
+        return _stored(kept)
     graph, plain, _ = prepare(network)
-    return _reference(quantize(graph, plain, calibration))
+    quantized = quantize(graph, plain, calibration)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        store.save(quantized, kept)
+    return _reference(quantized)
 
 
 def _stored(path: Path) -> Made:
-    from edgesr.quantize import store
-
     return _reference(store.read(path))
 
 

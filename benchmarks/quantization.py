@@ -26,6 +26,7 @@ from edgesr.benchmarks.markdown import replace_section
 from edgesr.benchmarks.quality import PROTOCOL, Quality, judge, on_rgb
 from edgesr.benchmarks.quantization_table import markdown
 from edgesr.benchmarks.subjects import SUBJECTS, Subject, load_subject
+from edgesr.quantize import store
 
 from edgesr.data.datasets import Dataset, calibration_images, calibration_samples, dataset
 from edgesr.data.images import Image
@@ -35,7 +36,6 @@ from edgesr.runtime import NetworkSession
 
 RESULT = Path(__file__).parent / "results" / "quantization.json"
 VERSION = 1
-QAT_SUFFIX = ".int8.safetensors"
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class Options:
     Attributes:
         states: folder of training runs (`NAME/state.pt`).
         qat: folder of fine-tuned networks (`NAME.int8.safetensors`).
+        keep: folder in which PTQ's results wait for the next run.
         litert: compare this many images of each set with LiteRT.
         again: measure what is there already, too.
     """
 
     states: Path | None = None
     qat: Path | None = None
+    keep: Path | None = None
     litert: int = 2
     again: bool = False
     calibration: Sequence[Image] = field(default_factory=lambda: list(calibration_samples()))
@@ -65,7 +67,9 @@ def measure_row(subject: Subject, sets: Sequence[Dataset], known: Row, options: 
     try:
         network = load_subject(subject, options.states)
         fine_tuned, missing = _qat_file(subject, options.qat)
-        candidates = candidates_for(subject, network, options.calibration, fine_tuned)
+        candidates = candidates_for(
+            subject, network, options.calibration, qat=fine_tuned, keep=options.keep
+        )
     except BadFileError as error:
         return row | {"skipped": str(error), "sets": known.get("sets", {})}
     row |= {"scale": network.scale, "weights": fingerprint(network), "no_qat": missing, "sets": {}}
@@ -97,7 +101,7 @@ def _holds(candidate: Candidate, data: Dataset, before: Row) -> bool:
 
 def _qat_file(subject: Subject, folder: Path | None) -> tuple[Path | None, str]:
     """The file, or why there is none."""
-    name = f"{subject.name.replace(' ', '-')}{QAT_SUFFIX}"
+    name = f"{subject.name.replace(' ', '-')}{store.SUFFIX}"
     if folder is None:
         return None, "--qat names no folder"
     path = folder / name
@@ -181,9 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", nargs="+", help=", ".join(s.name for s in SUBJECTS))
     parser.add_argument("--sets", nargs="+", default=["set14", "b100"])
     parser.add_argument("--limit", type=int, help="images of each set")
-    parser.add_argument("--qat", type=Path, help=f"folder of NAME{QAT_SUFFIX}")
+    parser.add_argument("--qat", type=Path, help=f"folder of NAME{store.SUFFIX}")
     parser.add_argument("--states", type=Path, help="folder of training runs, NAME/state.pt")
     parser.add_argument("--calibration", type=Path, help="folder of low-resolution photos")
+    parser.add_argument("--keep", type=Path, help="folder for PTQ's results, for the next run")
     parser.add_argument("--litert", type=int, default=2, help="images to compare with LiteRT")
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, measure nothing")
@@ -196,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             photos = calibration_images(chosen.calibration) if chosen.calibration else None
             options = Options(
-                chosen.states, chosen.qat, chosen.litert, chosen.again,
+                chosen.states, chosen.qat, chosen.keep, chosen.litert, chosen.again,
                 list(photos or calibration_samples()),
             )  # fmt: skip
             sets = [_cut(dataset(name), chosen.limit) for name in chosen.sets]

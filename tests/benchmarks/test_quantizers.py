@@ -117,26 +117,34 @@ def test_files_run_on_images_of_any_size(target, precision, network, noise, scen
 def test_a_tool_in_our_own_environment(prepared, network, data, scene, tmp_path):
     tools = [q for q in QUANTIZERS if q.name == "onnxruntime u8s8"]
     photos = [scene, scene[::-1].copy()]
-    rows = compare.compare(TINY, tools, [data], photos, [], cache=None, work=tmp_path / "work")
+    rows = compare.compare(
+        TINY, tools, [data], photos, [], environments=None, work=tmp_path / "work"
+    )
     folder = tmp_path / "work" / TINY.name
     assert np.load(folder / "calibration.npy").shape == (2, *scene.shape)
     assert [row["tool"] for row in rows] == [OURS, "onnxruntime u8s8"]
     assert all(row["against_fp32"] > 30 and row["images"] == ["scene"] for row in rows)
     assert rows[1]["versions"]["onnxruntime"]
-    again = compare.compare(TINY, tools, [data], photos, rows, cache=None, work=tmp_path / "work")
+    again = compare.compare(
+        TINY, tools, [data], photos, rows, environments=None, work=tmp_path / "work"
+    )
     assert [row["date"] for row in again] == [row["date"] for row in rows]
 
 
 def test_rows_are_measured_again_when_the_photos_change(prepared, light, data, scene, tmp_path):
-    first = compare.compare(TINY, [], [data], [scene], [], cache=None, work=tmp_path)
-    second = compare.compare(TINY, [], [data], [255 - scene], first, cache=None, work=tmp_path)
+    first = compare.compare(TINY, [], [data], [scene], [], environments=None, work=tmp_path)
+    second = compare.compare(
+        TINY, [], [data], [255 - scene], first, environments=None, work=tmp_path
+    )
     assert first[0]["made_from"] != second[0]["made_from"]
 
 
 def test_a_tool_that_fails_keeps_its_row(prepared, light, data, scene, tmp_path):
     missing = Quantizer("nncf", environments.NNCF, "by_nncf.py", ".xml", "default")
     broken = Quantizer("onnxruntime", None, "by_onnxruntime.py", ".onnx", "u8s8")
-    rows = compare.compare(TINY, [missing, broken], [data], [scene], [], cache=None, work=tmp_path)
+    rows = compare.compare(
+        TINY, [missing, broken], [data], [scene], [], environments=None, work=tmp_path
+    )
     assert "--cache" in rows[1]["error"] and "ModelProto" in rows[2]["error"]
     text = command.markdown(command._document([row | {"network": "plain-m-x3"} for row in rows], 1))
     assert "ModelProto" in text and "| edgesr |" in text
@@ -147,7 +155,9 @@ def test_a_tool_that_hangs_keeps_its_row(prepared, light, data, scene, tmp_path,
         raise subprocess.TimeoutExpired("by_onnxruntime.py", 1800)
 
     monkeypatch.setattr(compare.subprocess, "run", hang)
-    rows = compare.compare(TINY, QUANTIZERS[:1], [data], [scene], [], cache=None, work=tmp_path)
+    rows = compare.compare(
+        TINY, QUANTIZERS[:1], [data], [scene], [], environments=None, work=tmp_path
+    )
     assert "timed out" in rows[1]["error"]
 
 

@@ -116,7 +116,7 @@ def _run(chosen: argparse.Namespace) -> Document:
         try:
             rows = compare(
                 subjects[name], tools, sets, photos, known,
-                cache=chosen.cache, work=chosen.work, states=chosen.states,
+                environments=chosen.cache, work=chosen.work, states=chosen.states,
             )  # fmt: skip
         except BadFileError as error:
             sys.stderr.write(f"{name} is left out: {error}\n")

@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def compare(
     photos: Sequence[Image],
     known: Sequence[Row],
     *,
-    cache: Path | None,
+    environments: Path | None,
     work: Path,
     states: Path | None = None,
 ) -> list[Row]:
@@ -80,7 +81,7 @@ def compare(
 
     Args:
         photos: for calibration, all of one size.
-        cache: folder of the peers' environments; None leaves those out that need one.
+        environments: folder of the peers' environments; None leaves those out that need one.
         work: files and handed folders are kept here.
         states: see `load_subject`.
     """
@@ -88,7 +89,7 @@ def compare(
     folder = work / subject.name.replace(" ", "-")
     hand_over(network, photos, folder)
     entries = [_ours(subject, network, photos)]
-    entries += [_theirs(quantizer, network, folder, cache) for quantizer in quantizers]
+    entries += [_theirs(quantizer, network, folder, environments) for quantizer in quantizers]
     before = {(row["tool"], row["set"]): row for row in known}
     rows = []
     for data in sets:
@@ -106,52 +107,71 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A quantized network to be judged, or the reason why there is none."""
+class _Opened:
+    """What runs, or the reason why nothing does, and what is known of it."""
 
-    name: str
-    made_from: str
     run: Upscaler | None
     facts: Row
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A quantized network to be judged; made when it is needed, and once."""
+
+    name: str
+    made_from: str
+    open: Callable[[], _Opened]
+
+
 def _ours(subject: Subject, network: Network, photos: Sequence[Image]) -> _Entry:
-    (ptq,) = (c for c in candidates_for(subject, network, photos, None) if c.name == "ptq")
-    start = time.perf_counter()
-    made = ptq.make()
-    facts = {"seconds": time.perf_counter() - start, "float_operators": {}, "steps": made.steps}
-    return _Entry(OURS, ptq.made_from, made.run, facts)
+    ptq, *_ = candidates_for(subject, network, photos)
+
+    def make() -> _Opened:
+        start = time.perf_counter()
+        made = ptq.make()
+        seconds = time.perf_counter() - start
+        return _Opened(
+            made.run, {"seconds": seconds, "float_operators": {}, "steps": made.steps}
+        )  # fmt: skip
+
+    return _Entry(OURS, ptq.made_from, cache(make))
 
 
-def _theirs(quantizer: Quantizer, network: Network, folder: Path, cache: Path | None) -> _Entry:
-    """Run the tool, unless its file is there. A tool that fails gets a row that says so."""
+def _theirs(
+    quantizer: Quantizer, network: Network, folder: Path, environments: Path | None
+) -> _Entry:
+    """A tool's file, converted unless it is there. A tool that fails gets a row that says so."""
     script = _HERE / quantizer.script
     parts = [folder / name for name in FILES]
     made_from = hashlib.sha256(f"{sha256_of(*parts, script)} {quantizer.name}".encode()).hexdigest()
     out = folder / f"{quantizer.name.replace(' ', '-')}{quantizer.suffix}"
     report = out.with_suffix(".json")
-    try:
-        if not _is_from(report, made_from):
-            told = _convert(quantizer, script, folder, out, cache)
-            report.write_text(json.dumps({**told, "made_from": made_from}))
-        told = json.loads(report.read_text())
-        facts = {"seconds": told["seconds"], "versions": told["versions"]}
-        facts["float_operators"] = float_operators(out)
-        return _Entry(quantizer.name, made_from, open_file(out, network.value_range), facts)
-    except (EdgesrError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return _Entry(quantizer.name, made_from, None, {"error": reason[:300]})
+
+    def make() -> _Opened:
+        try:
+            if not _is_from(report, made_from):
+                told = _convert(quantizer, script, folder, out, environments)
+                report.write_text(json.dumps({**told, "made_from": made_from}))
+            told = json.loads(report.read_text())
+            facts = {key: told[key] for key in ("seconds", "versions")}
+            facts["float_operators"] = float_operators(out)
+            return _Opened(open_file(out, network.value_range), facts)
+        except (EdgesrError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return _Opened(None, {"error": reason[:300]})
+
+    return _Entry(quantizer.name, made_from, cache(make))
 
 
 def _convert(
-    quantizer: Quantizer, script: Path, folder: Path, out: Path, cache: Path | None
+    quantizer: Quantizer, script: Path, folder: Path, out: Path, environments: Path | None
 ) -> Row:
     if quantizer.peer is None:
         python = Path(sys.executable)
-    elif cache is None:
+    elif environments is None:
         raise RuntimeError("needs an environment of its own: give --cache")
     else:
-        python = environment(quantizer.peer, cache)
+        python = environment(quantizer.peer, environments)
     done = subprocess.run(
         [str(python), str(script), str(folder), str(out), quantizer.option],
         capture_output=True, text=True, check=False, timeout=1800,
@@ -172,16 +192,17 @@ def _holds(row: Row, entry: _Entry, data: Dataset) -> bool:
 
 def _measure(network: Network, entries: Sequence[_Entry], data: Dataset) -> dict[str, Row]:
     assert isinstance(network.scale, int)
-    runs = {entry.name: entry.run for entry in entries if entry.run is not None}
-    if not runs:
-        return {entry.name: {"tool": entry.name, **entry.facts} for entry in entries}
-    fp32 = NetworkSession(network, usable_cores()).run
-    exact, found = judge(fp32, runs, data, network.scale)
+    opened = {entry.name: entry.open() for entry in entries}
+    runs = {name: entry.run for name, entry in opened.items() if entry.run is not None}
+    found: dict[str, Quality] = {}
+    if runs:
+        fp32 = NetworkSession(network, usable_cores()).run
+        exact, found = judge(fp32, runs, data, network.scale)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         entry.name: {
-            "tool": entry.name, "made_from": entry.made_from, **entry.facts, "date": date,
-            **(_flat(exact, found[entry.name]) if entry.run is not None else {}),
+            "tool": entry.name, "made_from": entry.made_from, **opened[entry.name].facts,
+            "date": date, **(_flat(exact, found[entry.name]) if entry.name in found else {}),
         }
         for entry in entries
     }  # fmt: skip
