@@ -45,10 +45,6 @@ class Photos:
     hashes: list[str] = field(default_factory=list)
     """Pixel hashes of the images, in the order they came."""
 
-    def inputs(self, network: Network) -> Iterator[Tensor]:
-        """The patches as the network reads them."""
-        return (to_input(patch, network) for patch in self.patches)
-
     def batch(self, network: Network, count: int) -> Tensor:
         """Up to `count` patches of the commonest size, spread over all images, as one tensor."""
         sizes = [patch.shape for patch in self.patches]
@@ -95,14 +91,24 @@ def gather(
 
 
 def observe_channels(
-    graph: fx.GraphModule, network: Network, photos: Photos, *, report: Report = quiet
+    graph: fx.GraphModule,
+    network: Network,
+    photos: Photos,
+    found: Extremes | None = None,
+    *,
+    start: int = 0,
+    report: Report = quiet,
 ) -> Extremes:
     """Smallest and largest value of every channel of every tensor.
+
+    Args:
+        found: of the first `start` patches; more is added to it.
+        report: called after every patch, when `found` is complete up to there.
 
     Raises:
         CheckpointError: a layer computes NaN or infinity.
     """
-    found: Extremes = {}
+    found = {} if found is None else found
 
     def visit(node: fx.Node, value: Tensor) -> None:
         axes = [axis for axis in range(value.dim()) if axis != 1]
@@ -116,7 +122,7 @@ def observe_channels(
             low, high = np.minimum(low, found[node.name][0]), np.maximum(high, found[node.name][1])
         found[node.name] = low, high
 
-    _run(graph, network, photos, visit, "ranges", report)
+    _run(graph, network, photos, visit, start, "ranges", report)
     return found
 
 
@@ -124,19 +130,18 @@ def observe_values(
     graph: fx.GraphModule,
     network: Network,
     photos: Photos,
-    extremes: Extremes,
+    found: dict[str, Histogram],
     *,
+    start: int = 0,
     report: Report = quiet,
 ) -> dict[str, Histogram]:
-    """Histogram of every tensor, by node name.
+    """Count the values of every tensor.
 
     Args:
-        extremes: of this graph on these photos; they bound the bins.
+        found: by node name, of the first `start` patches; more is added to it. Its bounds are
+            those of all patches.
+        report: called after every patch, when `found` is complete up to there.
     """
-    found = {
-        name: Histogram(float(low.min()), float(high.max()))
-        for name, (low, high) in extremes.items()
-    }
 
     def visit(node: fx.Node, value: Tensor) -> None:
         seen = found[node.name]
@@ -146,7 +151,7 @@ def observe_values(
         if seen.high > seen.low:
             seen.counts += torch.histc(value.float(), BINS, seen.low, seen.high).numpy()
 
-    _run(graph, network, photos, visit, "histograms", report)
+    _run(graph, network, photos, visit, start, "histograms", report)
     return found
 
 
@@ -192,6 +197,7 @@ def _run(
     network: Network,
     photos: Photos,
     visit: Callable[[fx.Node, Tensor], None],
+    start: int,
     what: str,
     report: Report,
 ) -> None:
@@ -205,6 +211,6 @@ def _run(
             return result
 
     with torch.inference_mode():
-        for done, x in enumerate(photos.inputs(network), 1):
-            Recorder(graph).run(x)
-            report(what, done, len(photos.patches))
+        for done in range(start, len(photos.patches)):
+            Recorder(graph).run(to_input(photos.patches[done], network))
+            report(what, done + 1, len(photos.patches))

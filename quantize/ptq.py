@@ -6,23 +6,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from edgesr.quantize.calibrate import (
-    Photos,
-    Report,
-    gather,
-    observe_channels,
-    observe_values,
-    quiet,
-)
-from edgesr.quantize.equalize import Extremes, equalize
-from edgesr.quantize.forms import spell
-from edgesr.quantize.integer import check
+from edgesr.quantize.calibrate import Report, gather, quiet
 from edgesr.quantize.leaky import round_slopes
-from edgesr.quantize.observers import Histogram
 from edgesr.quantize.ranges import choose_ranges
 from edgesr.quantize.reconstruct import reconstruct
 from edgesr.quantize.scales import Ranges, choose_scales
 from edgesr.quantize.scheme import QuantizedGraph
+from edgesr.quantize.search import search_ranges
+from edgesr.quantize.statistics import Statistics, observe
 from edgesr.quantize.weights import quantize_weights
 from torch import fx
 
@@ -33,6 +24,7 @@ from edgesr.network import Network
 aten = torch.ops.aten
 
 RECONSTRUCTION_PATCHES = 16
+SEARCH_PATCHES = 3
 
 
 @dataclass(frozen=True)
@@ -45,19 +37,8 @@ class Recipe:
     rounding: bool = True
     """Choose weight codes by the layer's output (`reconstruct.py`), not the nearest."""
     bias_correction: bool = True
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A calibration run: the graph it equalized, and what was seen on it."""
-
-    graph: fx.GraphModule
-    """In int8 spelling."""
-    photos: Photos
-    extremes: Extremes
-    histograms: dict[str, Histogram]
-    classes: int
-    """Channel classes that equalization rescaled."""
+    search: bool = False
+    """Try other ranges and keep what brings the output nearer to float: minutes for deep nets."""
 
 
 def quantize(
@@ -87,25 +68,8 @@ def quantize(
     return quantize_observed(seen, network, recipe=recipe, report=report)
 
 
-def observe(
-    graph: fx.GraphModule,
-    network: Network,
-    photos: Photos,
-    *,
-    equalized: bool = True,
-    report: Report = quiet,
-) -> Observation:
-    """Spell a lowered graph for int8, equalize its channels, and see what its tensors hold."""
-    spelled = spell(graph)
-    check(spelled)
-    extremes = observe_channels(spelled, network, photos, report=report)
-    classes = int((equalize(spelled, extremes) > 1).sum()) if equalized else 0
-    histograms = observe_values(spelled, network, photos, extremes, report=report)
-    return Observation(spelled, photos, extremes, histograms, classes)
-
-
 def quantize_observed(
-    seen: Observation,
+    seen: Statistics,
     network: Network,
     *,
     recipe: Recipe = Recipe(),
@@ -113,6 +77,9 @@ def quantize_observed(
 ) -> QuantizedGraph:
     """Choose scales and integers for what a calibration run saw."""
     ranges = choose_ranges(seen.graph, seen.histograms, recipe.observer)
+    if recipe.search:
+        batch = seen.photos.batch(network, SEARCH_PATCHES)
+        ranges = search_ranges(seen.graph, network, ranges, seen.histograms, batch, report=report)
     quantized = assign(seen.graph, network, ranges)
     if recipe.rounding or recipe.bias_correction:
         batch = seen.photos.batch(network, RECONSTRUCTION_PATCHES)
@@ -132,12 +99,14 @@ def assign(graph: fx.GraphModule, network: Network, ranges: Ranges) -> Quantized
     return QuantizedGraph(graph, activations, weights, network)
 
 
-def _record(seen: Observation, recipe: Recipe) -> dict[str, object]:
+def _record(seen: Statistics, recipe: Recipe) -> dict[str, object]:
     """What the manifest says about it."""
     steps = []
-    if recipe.equalize:
+    if seen.equalized:
         steps.append(f"equalized {seen.classes} channel classes")
     steps.append(f"ranges by {recipe.observer}")
+    if recipe.search:
+        steps.append("ranges searched on the output")
     if recipe.rounding:
         steps.append("weights rounded by the layer's output")
     if recipe.bias_correction:
@@ -145,7 +114,7 @@ def _record(seen: Observation, recipe: Recipe) -> dict[str, object]:
     return {
         "observer": recipe.observer,
         "recipe": asdict(recipe),
-        "patches": len(seen.photos.patches),
+        "patches": seen.patches,
         "images": list(seen.photos.hashes),
         "steps": steps,
     }

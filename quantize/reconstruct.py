@@ -123,6 +123,8 @@ def round_weights(
         values: real inputs of the layer, NxCxHxW.
         arguments: of the convolution node.
     """
+    if kernel[0].numel() == 1:
+        return nearest  # nothing to make up with
     groups = int(arguments[6])
     per_group = len(kernel) // groups
     inputs = values.shape[1] // groups
@@ -142,14 +144,18 @@ def round_weights(
 def _columns(values: Tensor, kernel: Tensor, arguments: Sequence[Any]) -> Tensor:
     """Inputs under the kernel at evenly spaced output pixels, samples x weights."""
     _, _, _, stride, padding, dilation, _ = arguments
-    size = kernel.shape[2:]
-    found = []
-    share = max(1, SAMPLES // len(values))
-    for one in values:
-        columns = F.unfold(one[None], size, dilation, padding, stride)[0]
-        count = columns.shape[1]
-        found.append(columns[:, :: max(1, count // share)])
-    return torch.cat(found, dim=1).T
+    padded = F.pad(values, (padding[1], padding[1], padding[0], padding[0]))
+    down, across = dilation
+    rows, columns = torch.arange(kernel.shape[2]) * down, torch.arange(kernel.shape[3]) * across
+    tops = torch.arange(0, padded.shape[2] - int(rows[-1]), stride[0])
+    lefts = torch.arange(0, padded.shape[3] - int(columns[-1]), stride[1])
+    count = len(values) * len(tops) * len(lefts)
+    picks = torch.arange(0, count, max(1, count // SAMPLES))
+    image, place = picks // (len(tops) * len(lefts)), picks % (len(tops) * len(lefts))
+    rows = tops[place // len(lefts), None, None] + rows[:, None]
+    columns = lefts[place % len(lefts), None, None] + columns
+    found = padded[image[:, None, None], :, rows, columns]  # samples x kH x kW x channels
+    return found.permute(0, 3, 1, 2).flatten(1)
 
 
 def _compensated(steps: Tensor, hessian: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from edgesr.quantize.calibrate import (
     patches,
     to_input,
 )
+from edgesr.quantize.observers import Histogram
 from small_networks import make, photo
 from torch import nn
 
@@ -41,7 +42,13 @@ def test_histograms_count_every_value():
     network = Network(Halve(), "halve", 1)
     images = [photo(8, 8, seed) for seed in range(3)]
     photos, graph = gather(network, images), trace(network)
-    seen = observe_values(graph, network, photos, observe_channels(graph, network, photos))
+    extremes = observe_channels(graph, network, photos)
+    seen = observe_values(
+        graph,
+        network,
+        photos,
+        {name: Histogram(low.min(), high.max()) for name, (low, high) in extremes.items()},
+    )
     values = np.stack(images).astype(np.float64) / 510
     assert seen["mul"].counts.sum() == values.size
     assert (seen["mul"].low, seen["mul"].high) == pytest.approx((values.min(), values.max()))

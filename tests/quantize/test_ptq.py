@@ -9,6 +9,7 @@ from edgesr.export.lower import lower
 from edgesr.quantize import QParams, integer, ptq, quantize
 from edgesr.quantize.calibrate import gather
 from edgesr.quantize.ptq import Recipe
+from edgesr.quantize.statistics import observe
 from edgesr.quantize.ties import is_moving, moved_inputs
 from small_networks import C, Frame, conv, make, photo, quantized, quantized_once, randomize
 from torch import nn
@@ -78,7 +79,7 @@ def test_with_minmax_every_observed_value_is_within_the_codes():
     network = make("concat")
     images = [photo(96, 96, seed) for seed in (1, 2)]
     graph = lowered(network)
-    seen = ptq.observe(graph, network, gather(network, images))
+    seen = observe(graph, network, gather(network, images))
     chosen = ptq.quantize_observed(seen, network, recipe=Recipe(observer="minmax"))
     for node in tensor_nodes(seen.graph):
         clipped = all(is_call(u, aten.relu.default, aten.clamp.default) for u in node.users)
