@@ -40,7 +40,7 @@ def equalize(graph: fx.GraphModule, extremes: Extremes) -> npt.NDArray[np.float6
     factors = _largest_factors(graph, classes, extremes)
     for node in tensor_nodes(graph):
         if is_call(node, aten.conv2d.default):
-            _rescale(graph, node, classes, factors)
+            rescale(graph, node, classes, factors)
     for name, (low, high) in extremes.items():
         if name in classes.number:
             by = classes.factors(factors, name)
@@ -81,12 +81,13 @@ def _share(values: npt.NDArray[np.float64], bound: float) -> npt.NDArray[np.floa
     return np.maximum(values / bound, 0.0) if bound else np.zeros_like(values)
 
 
-def _rescale(
+def rescale(
     graph: fx.GraphModule,
     conv: fx.Node,
     classes: ChannelClasses,
     factors: npt.NDArray[np.float64],
 ) -> None:
+    """Take the factors of what a convolution reads out of its weights, and put its own in."""
     weight, bias = constant_of(graph, conv.args[1]), constant_of(graph, conv.args[2])
     x = conv.args[0]
     if weight is None or not isinstance(x, fx.Node) or x.name not in classes.number:

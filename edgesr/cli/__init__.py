@@ -16,7 +16,8 @@ import typer
 from edgesr.errors import EdgesrError
 
 _COMMANDS = (
-    "demo", "models", "info", "collapse", "export", "eval", "bench", "devices", "upscale", "train",
+    "demo", "models", "info", "collapse", "export", "eval", "bench", "devices", "doctor", "upscale",
+    "train",
 )  # fmt: skip
 
 _INTERRUPTED = 130

@@ -1,0 +1,33 @@
+"""The commands that fix what is found."""
+
+from __future__ import annotations
+
+
+def equalize(model: str) -> str:
+    """Balance channel ranges across layers."""
+    return f"edgesr quantize ptq {model} --equalize"
+
+
+def recalibrate(model: str, observer: str = "minmax") -> str:
+    """Choose ranges anew, on photos of the user's."""
+    return f"edgesr quantize ptq {model} --data PHOTOS --observer {observer}"
+
+
+def correct(model: str) -> str:
+    """Take the mean error out of the biases."""
+    return f"edgesr quantize ptq {model} --correct-bias"
+
+
+def mix(model: str, drop: float = 0.05) -> str:
+    """Keep the layers that cost most above int8."""
+    return f"edgesr quantize ptq {model} --max-drop {drop}"
+
+
+def retrain(model: str) -> str:
+    """Fine-tune on the integer grid."""
+    return f"edgesr quantize qat {model} --data PHOTOS --out FILE.int8.safetensors"
+
+
+def float_export(model: str, target: str) -> str:
+    """Leave int8."""
+    return f"edgesr export {model} --target {target} --precision fp16"
