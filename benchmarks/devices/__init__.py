@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 from edgesr.benchmarks.devices.device import Device
@@ -26,12 +27,14 @@ class Kind:
         gives: in a few words, what a run yields.
         choices: what may follow the name; the first is the default. Empty: anything.
         separator: between name and choice.
+        tool: whether it can run a tool of the user's.
     """
 
     opener: str
     gives: str
     choices: tuple[str, ...] = ()
     separator: str = ":"
+    tool: bool = False
 
 
 _ETHOS = (
@@ -47,6 +50,7 @@ KINDS: dict[str, Kind] = {
         "gpu:open_gpu", "latency, pixels; in software: pixels", ("litert", "openvino", "cuda")
     ),
     "npu": Kind("openvino_npu:OpenVinoNpu", "partition, pixels; with an Intel NPU: latency", ("",)),
+    "adb": Kind("android:Android", "latency and pixels of a phone", tool=True),
     "arm64": Kind("arm64:Arm64", "pixels of arm64 kernels", ("cortex-a76", "cortex-a53", "max")),
     "ethos": Kind("ethos_u:EthosU", "estimate, operators left on the CPU", _ETHOS, "-"),
     "qnn": Kind("qnn:Qnn", "full offload or not, pixels", _HEXAGON),
@@ -67,11 +71,14 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def open_device(name: str) -> Device:
+def open_device(name: str, *, tool: Path | None = None) -> Device:
     """The device called `name`, without touching it yet.
 
+    Args:
+        tool: a benchmark tool of the user's, built for the device.
+
     Raises:
-        UsageError: there is none; the message lists those there are.
+        UsageError: there is none, and the message lists those there are; or it takes no tool.
     """
     for prefix, kind in KINDS.items():
         if name == prefix and kind.separator == ":":
@@ -85,7 +92,11 @@ def open_device(name: str) -> Device:
             raise UsageError(f"no device is called `{name}`; there are {known}")
         module, attribute = kind.opener.split(":")
         make = getattr(import_module(f"{__name__}.{module}"), attribute)
-        return cast("Callable[[str], Device]", make)(choice)
+        if tool is None:
+            return cast("Callable[[str], Device]", make)(choice)
+        if not kind.tool:
+            raise UsageError(f"{name} brings its own runtime and takes no --tool")
+        return cast("Callable[[str, Path], Device]", make)(choice, tool)
     known = ", ".join(["cpu", *(_spelling(prefix, kind) for prefix, kind in KINDS.items())])
     raise UsageError(f"no device is called `{name}`; there are {known}")
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from edgesr.benchmarks.devices import bundle
 from edgesr.benchmarks.devices.child import last_words
-from edgesr.benchmarks.devices.device import DeviceError, Payload, Run, Work, check_file
+from edgesr.benchmarks.devices.device import DeviceError, Payload, Placement, Run, Work, check_file
 from edgesr.benchmarks.devices.runner_output import read_runner
 
 from edgesr.runtime.pixels import Array
@@ -110,6 +110,7 @@ class Arm64:
             runtime="litert",
             version=version("ai-edge-litert"),
             delegate=f"XNNPACK on an emulated {self._core}",
+            placement=Placement.of(None, ()),
             notes=(f"{self.name}: for pixels only; emulated time is no latency",),
             facts={"peak_rss_kb": answer.peak_rss_kb},
         )

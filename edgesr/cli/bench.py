@@ -49,6 +49,9 @@ def bench_command(
     processes: Annotated[
         int, typer.Option(help="Fresh processes per model on a device; 0: the device's own number.")
     ] = 0,
+    tool: Annotated[
+        Path | None, typer.Option(help="adb: a benchmark_model of your own, built for the phone.")
+    ] = None,
     require_full: Annotated[
         bool, typer.Option("--require-full", help="Fail if a device leaves operators to a CPU.")
     ] = False,
@@ -83,11 +86,11 @@ def bench_command(
     from edgesr.benchmarks.results import write_result
 
     names = [name.strip() for name in runtime.split(",") if name.strip()]
-    where = None if device == "cpu" else open_device(device)
+    where = None if device == "cpu" else open_device(device, tool=tool)
     if where is not None:
         _check_for_device(device, names, counts, size)
-    elif require_full or processes:
-        raise UsageError("--require-full and --processes are for devices, not for cpu")
+    elif require_full or processes or tool:
+        raise UsageError("--require-full, --processes and --tool are for devices, not for cpu")
     entrants = [] if where else line_up(models, runtimes=names, threads=counts, shape=size)
     with progress("bench", None) as (bar, task):
 
