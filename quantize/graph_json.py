@@ -138,24 +138,26 @@ def _node(
     if op == "placeholder":
         return graph.graph.placeholder("x")
     if op == "get_attr":
-        key = entry.get("tensor")
-        _demand(isinstance(key, str) and key in tensors, f"`{name}` reads a missing tensor {key!r}")
-        return add_constant(graph, tensors[key], name)
+        value = tensors.get(str(entry.get("tensor")))
+        if value is None:
+            raise BadFileError(f"`{name}` reads a missing tensor {entry.get('tensor')!r}")
+        return add_constant(graph, value, name)
     args, kwargs = entry.get("args", []), entry.get("kwargs", {})
     _demand(isinstance(args, list) and isinstance(kwargs, dict), f"`{name}` has no arguments")
     values = tuple(_decode(a, known, name) for a in args)
     if op == "output":
         _demand(len(values) == 1 and isinstance(values[0], fx.Node), "its output is no tensor")
-        return graph.graph.output(values[0])
+        result: fx.Node = graph.graph.output(values[0])
+        return result
     _demand(op == "call_function", f"`{name}` is of unknown kind {op!r}")
-    target = entry.get("target")
+    target = VOCABULARY.get(str(entry.get("target")))
     _demand(
-        isinstance(target, str) and target in VOCABULARY,
-        f"`{name}` calls {target!r}, which this edgesr does not run from a file",
+        target is not None,
+        f"`{name}` calls {entry.get('target')!r}, which this edgesr does not run from a file",
     )
     _demand(all(_is_name(key) for key in kwargs), f"`{name}` has arguments without a name")
     named = {key: _decode(value, known, name) for key, value in kwargs.items()}
-    node = graph.graph.call_function(VOCABULARY[target], values, named)
+    node: fx.Node = graph.graph.call_function(target, values, named)
     if isinstance(entry.get("layer"), str):
         node.meta["nn_module_stack"] = {"layer": (entry["layer"], nn.Module)}
     if entry.get("requantizes") is True:

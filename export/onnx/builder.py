@@ -12,6 +12,7 @@ import torch
 from edgesr.export.onnx import OPSET
 from edgesr.export.writers import Shape
 from edgesr.quantize import QParams, QuantizedGraph
+from edgesr.quantize.islands import float_nodes
 from onnx import TensorProto, helper, numpy_helper
 from torch import fx
 
@@ -34,6 +35,9 @@ class Builder:
         self.graph = quantized.graph
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self._floating = float_nodes(quantized)
+        self._islands: set[str] = set()
+        self._in_island = False
         self._codes: dict[fx.Node, str] = {}
         self._real: dict[fx.Node, str] = {}
 
@@ -41,8 +45,10 @@ class Builder:
         """The whole model, by one function per kind of operator."""
         self._input(io)
         for node in tensor_nodes(self.graph):
-            if node.op == "call_function" and node not in self._codes:
+            if node.op == "call_function" and not self._is_made(node):
+                self._in_island = self.is_float(node)
                 operators[node.target](self, node)
+        self._in_island = False
         self._output(io)
         sides: list[int | str] = list(shape) if shape else ["height", "width"]
         channels = channels_of_input(self.graph)
@@ -54,7 +60,14 @@ class Builder:
         model.ir_version = IR_VERSION
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
 
+    def _is_made(self, node: fx.Node) -> bool:
+        return node in self._codes or node in self._real
+
     # --- pieces the operators are made of ---
+
+    def is_float(self, node: fx.Node) -> bool:
+        """Whether this operator is part of a float island."""
+        return node.name in self._floating
 
     def emit(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Append one ONNX node; returns its output."""
@@ -80,21 +93,58 @@ class Builder:
         self._codes[node] = name
 
     def real(self, node: Any) -> str:
-        """Name of the dequantized tensor; made once."""
+        """Name of the float tensor: of an island, or dequantized, once."""
+        if self._in_island and node in self._codes:
+            return self._real_in_island(node)
         if node not in self._real:
             inputs = [self.codes(node), *self._grid(node)]
             self._real[node] = self.emit("DequantizeLinear", inputs, f"{node.name}.real")
         return self._real[node]
 
+    def _real_in_island(self, node: fx.Node) -> str:
+        """Dequantized, in plain arithmetic.
+
+        ONNX Runtime takes a float convolution between DequantizeLinear and QuantizeLinear for one
+        whose weights were forgotten, and quantizes them itself, per tensor (WeightBiasQuantization;
+        39 codes off on plain-m-x3).
+        """
+        name = f"{node.name}.island"
+        if name not in self._islands:
+            zero = np.float32(self.params(node).zero_point + OFFSET)
+            codes = self.emit("Cast", [self.codes(node)], f"{name}.codes", to=TensorProto.FLOAT)
+            centred = [codes, self.constant(f"{name}.zero", zero)]
+            inputs = [self.emit("Sub", centred, f"{name}.centred"), self._grid(node)[0]]
+            self._islands.add(self.emit("Mul", inputs, name))
+        return name
+
     def quantize(self, node: fx.Node, name: str) -> None:
-        """Quantize the float tensor `name`, which is the value of `node`."""
+        """Quantize the float tensor `name`, which is the value of `node`, unless it stays float."""
+        if node.name not in self.quantized.activations:
+            self._real[node] = name
+            return
         self.emit("QuantizeLinear", [name, *self._grid(node)], node.name)
         self.set_codes(node, node.name)
+
+    def moved(self, reader: fx.Node, node: Any) -> str:
+        """What an operator that moves values reads: codes, or floats in an island."""
+        return self.real(node) if self.is_float(reader) else self.codes(node)
+
+    def set_moved(self, node: fx.Node, kind: str, inputs: list[str], **attributes: Any) -> None:
+        """Append an operator that moves values."""
+        if self.is_float(node):
+            self.quantize(node, self.emit(kind, inputs, f"{node.name}.op", **attributes))
+        else:
+            self.set_codes(node, self.emit(kind, inputs, node.name, **attributes))
+
+    def any_of(self, node: Any) -> str:
+        """Name of a tensor whose shape is asked for."""
+        return self._codes[node] if node in self._codes else self._real[node]
 
     def finish(self, node: fx.Node, name: str) -> None:
         """Quantize an operator's float result, after the ReLU that follows it alone."""
         users = list(node.users)
-        if len(users) == 1 and is_call(users[0], aten.relu.default):
+        relu = len(users) == 1 and is_call(users[0], aten.relu.default)
+        if relu and self.is_float(node) == self.is_float(users[0]):
             node, name = users[0], self.emit("Relu", [name], f"{users[0].name}.op")
         self.quantize(node, name)
 

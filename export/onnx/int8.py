@@ -28,7 +28,7 @@ from edgesr.quantize.scheme import HIGHEST, LOWEST
 from torch import fx
 
 from edgesr.errors import UnsupportedError, UsageError
-from edgesr.graph import is_call, layer_of, tensor_nodes
+from edgesr.graph import constant_of, is_call, layer_of, tensor_nodes
 
 aten = torch.ops.aten
 
@@ -59,7 +59,35 @@ def _arguments(node: fx.Node) -> list[Any]:
 
 
 def _conv(b: Builder, node: fx.Node) -> None:
-    x, _, _, stride, padding, dilation, groups = _arguments(node)
+    x, weight, offset, stride, padding, dilation, groups = _arguments(node)
+    if b.is_float(node):
+        inputs = [b.real(x), *_floats(b, node, weight, offset)]
+    else:
+        inputs = [b.real(x), *_integers(b, node, x)]
+    kernel = constant_of(b.graph, weight)
+    assert kernel is not None
+    result = b.emit(
+        "Conv",
+        inputs,
+        f"{node.name}.op",
+        kernel_shape=list(kernel.shape[2:]),
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        group=groups,
+    )
+    b.finish(node, result)
+
+
+def _floats(b: Builder, node: fx.Node, weight: Any, bias: Any) -> list[str]:
+    """Weights and bias of a convolution in a float island."""
+    values = [(f"{node.name}.weight", constant_of(b.graph, weight))]
+    values.append((f"{node.name}.bias", constant_of(b.graph, bias)))
+    return [b.constant(name, value.numpy()) for name, value in values if value is not None]
+
+
+def _integers(b: Builder, node: fx.Node, x: fx.Node) -> list[str]:
+    """Weights and bias of a convolution, as codes and what dequantizes them."""
     weights = b.quantized.weights[node.name]
     scale, step = weights.scale.numpy(), np.float32(b.params(x).scale)
     kernel = [
@@ -72,22 +100,10 @@ def _conv(b: Builder, node: fx.Node) -> None:
         b.constant(f"{node.name}.bias_scale", scale * step),
         b.constant(f"{node.name}.bias_zero", np.zeros(len(scale), np.int32)),
     ]
-    inputs = [
-        b.real(x),
+    return [
         b.emit("DequantizeLinear", kernel, f"{node.name}.weight_real", axis=0),
         b.emit("DequantizeLinear", bias, f"{node.name}.bias_real", axis=0),
     ]
-    result = b.emit(
-        "Conv",
-        inputs,
-        f"{node.name}.op",
-        kernel_shape=list(weights.weight.shape[2:]),
-        strides=stride,
-        pads=[*padding, *padding],
-        dilations=dilation,
-        group=groups,
-    )
-    b.finish(node, result)
 
 
 def _float(kind: str, *names: str) -> Emit:
@@ -104,6 +120,13 @@ def _float(kind: str, *names: str) -> Emit:
 
 def _clamp(b: Builder, node: fx.Node) -> None:
     x = _arguments(node)[0]
+    if b.is_float(node):
+        limits = zip(("low", "high"), _arguments(node)[1:], strict=False)
+        ends = [
+            "" if v is None else b.constant(f"{node.name}.{n}", np.float32(v)) for n, v in limits
+        ]
+        b.quantize(node, b.emit("Clip", [b.real(x), *ends], f"{node.name}.op"))
+        return
     low, high = clip_codes(node, b.params(node))
     if (low, high) == (LOWEST, HIGHEST):
         b.set_codes(node, b.codes(x))
@@ -117,12 +140,12 @@ def _clamp(b: Builder, node: fx.Node) -> None:
 
 
 def _on_codes(kind: str, attributes: Callable[..., dict[str, Any]]) -> Emit:
-    """An operator that moves values, on the codes themselves."""
+    """An operator that moves values, on the codes themselves; in an island on floats."""
 
     def emit(b: Builder, node: fx.Node) -> None:
         x, *rest = _arguments(node)
-        inputs = [b.codes(part) for part in x] if isinstance(x, (list, tuple)) else [b.codes(x)]
-        b.set_codes(node, b.emit(kind, inputs, node.name, **attributes(*rest)))
+        inputs = [b.moved(node, part) for part in (x if isinstance(x, (list, tuple)) else [x])]
+        b.set_moved(node, kind, inputs, **attributes(*rest))
 
     return emit
 
@@ -133,7 +156,7 @@ def _slice(b: Builder, node: fx.Node) -> None:
         b.constant(f"{node.name}.{name}", np.array([value], np.int64))
         for name, value in (("start", start), ("end", end), ("axis", dim), ("step", step))
     ]
-    b.set_codes(node, b.emit("Slice", [b.codes(x), *inputs], node.name))
+    b.set_moved(node, "Slice", [b.moved(node, x), *inputs])
 
 
 def _pool(stride: Any, padding: Any, kernel: Any) -> dict[str, Any]:
@@ -168,19 +191,21 @@ def _pad(b: Builder, node: fx.Node) -> None:
     x, sides, mode, value = _arguments(node)
     left, right, top, bottom = [*sides, 0, 0][:4]
     borders = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-    inputs = [b.codes(x), b.constant(f"{node.name}.sides", borders)]
-    if mode == "constant":
+    inputs = [b.moved(node, x), b.constant(f"{node.name}.sides", borders)]
+    if mode == "constant" and b.is_float(node):
+        inputs.append(b.constant(f"{node.name}.fill", np.float32(value or 0.0)))
+    elif mode == "constant":
         fill = b.params(node).code_of(float(value or 0.0)) + OFFSET
         inputs.append(b.constant(f"{node.name}.fill", np.uint8(fill)))
     name = {"replicate": "edge"}.get(mode, mode)
-    b.set_codes(node, b.emit("Pad", inputs, node.name, mode=name))
+    b.set_moved(node, "Pad", inputs, mode=name)
 
 
 def _resize(b: Builder, node: fx.Node) -> None:
     linear = is_call(node, aten.upsample_bilinear2d.vec)
     x, size, *rest = _arguments(node)
     aligned, factors = rest if linear else (False, rest[0])
-    source = b.real(x) if linear else b.codes(x)
+    source = b.real(x) if linear else b.moved(node, x)
     if size is None:
         scales = np.array([1, 1, *factors], np.float32)
         inputs = [source, "", b.constant(f"{node.name}.factors", scales)]
@@ -191,7 +216,7 @@ def _resize(b: Builder, node: fx.Node) -> None:
     if not linear:
         attributes = {"mode": "nearest", "nearest_mode": "floor"}
         attributes |= {"coordinate_transformation_mode": "asymmetric"}
-        b.set_codes(node, b.emit("Resize", inputs, node.name, **attributes))
+        b.set_moved(node, "Resize", inputs, **attributes)
         return
     corners = "align_corners" if aligned else "pytorch_half_pixel"
     attributes = {"mode": "linear", "coordinate_transformation_mode": corners}
@@ -212,7 +237,7 @@ def _extent(b: Builder, side: Any, name: str) -> str:
         return b.constant(name, np.array([side], np.int64))
     if is_call(side, aten.sym_size.int):
         x, axis = side.args
-        return b.emit("Shape", [b.codes(x)], name, start=axis, end=axis + 1)
+        return b.emit("Shape", [b.any_of(x)], name, start=axis, end=axis + 1)
     if not is_call(side, *_ARITHMETIC):
         raise UnsupportedError(f"the size {side} of a resize has no ONNX form")
     parts = [_extent(b, part, f"{name}.{i}") for i, part in enumerate(side.args)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.tflite.builder import Array, ModelBuilder
 from edgesr.export.tflite.fusion import NONE, Fusion
 from edgesr.export.tflite.versions import VERSIONS
+from edgesr.quantize.islands import float_nodes
 from edgesr.quantize.scheme import QParams, QuantizedGraph
 from torch import Tensor, fx
 
@@ -27,7 +30,8 @@ class Emission:
     shapes: dict[str, Shape]
     """NCHW, by node name."""
     fusion: Fusion
-    quantized: QuantizedGraph | None = None
+    scales: QuantizedGraph | None = None
+    """The graph's integers; None in float files."""
     half: bool = False
     """Store float constants as float16 and widen them on load."""
     builder: ModelBuilder = field(default_factory=ModelBuilder)
@@ -35,6 +39,28 @@ class Emission:
     """Node to the tensor that holds its value."""
     deferred: dict[fx.Node, Callable[[], None]] = field(default_factory=dict)
     """Written only if someone reads them: pads that a convolution may do itself."""
+    quantized: QuantizedGraph | None = field(init=False)
+    """`scales` while an integer operator is written; None while a float one is, which in an int8
+    file is part of an island: what it reads is dequantized, what integers read of it quantized."""
+    _floating: frozenset[str] = field(init=False)
+    _reals: dict[int, int] = field(default_factory=dict)
+    """Tensor of codes to the tensor of its floats."""
+    _awaiting: dict[int, int] = field(default_factory=dict)
+    """Float tensor, not written yet, to the tensor of codes it is then quantized to."""
+
+    def __post_init__(self) -> None:
+        self.quantized = self.scales
+        self._floating = frozenset() if self.scales is None else float_nodes(self.scales)
+
+    @contextmanager
+    def writing(self, node: fx.Node) -> Iterator[None]:
+        """In the arithmetic of this operator."""
+        before = self.quantized
+        self.quantized = None if node.name in self._floating else self.scales
+        try:
+            yield
+        finally:
+            self.quantized = before
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -42,8 +68,12 @@ class Emission:
         """The tensor of a node that was emitted."""
         assert isinstance(node, fx.Node)
         if node not in self.indices and node in self.deferred:
-            self.deferred.pop(node)()
-        return self.indices[node]
+            with self.writing(node):
+                self.deferred.pop(node)()
+        index = self.indices[node]
+        if self.quantized is None and self._scale(node) is not None:
+            return self._dequantized(node, index)
+        return index
 
     def shape(self, node: Any) -> Shape:
         """Shape of a node's value, NCHW."""
@@ -55,8 +85,20 @@ class Emission:
         return None if value is None else to_numpy(value)
 
     def params(self, node: fx.Node) -> QParams | None:
-        """Quantization of a node's value; None in float graphs."""
+        """Quantization of a node's value as the operator that is written sees it; else None."""
         return None if self.quantized is None else self.quantized.activations[node.name]
+
+    def _scale(self, node: fx.Node) -> QParams | None:
+        return None if self.scales is None else self.scales.activations.get(node.name)
+
+    def _dequantized(self, node: fx.Node, codes: int) -> int:
+        if codes not in self._reals:
+            real = self.temporary(f"{node.name}_dequantized", self.shape(node), None)
+            options, version = schema.DequantizeOptionsT(), VERSIONS["DEQUANTIZE"].integer
+            assert version is not None
+            self.builder.operator("DEQUANTIZE", [codes], [real], options, version=version)
+            self._reals[codes] = real
+        return self._reals[codes]
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -67,9 +109,14 @@ class Emission:
     def output(self, node: fx.Node) -> int:
         """A tensor for the value this operator leaves: the node's own, or of the clip it fuses."""
         final = self.fusion.results.get(node, node)
-        index = self.temporary(final.name, self.shape(final), self.params(final))
+        scale = self._scale(final)
+        index = self.temporary(final.name, self.shape(final), scale)
         self.indices[final] = index
-        return index
+        if self.quantized is not None or scale is None:
+            return index
+        real = self.temporary(f"{final.name}_float", self.shape(final), None)
+        self._awaiting[real] = index
+        return real
 
     def temporary(self, name: str, nchw: Shape, params: QParams | None) -> int:
         """A tensor for an image that the graph has no node for."""
@@ -122,6 +169,10 @@ class Emission:
         if version is None:
             raise unsupported(node, f"{name} has no int8 kernel; export in fp32 or fp16")
         self.builder.operator(name, inputs, [output], options, version=version)
+        if output in self._awaiting:
+            codes, options = self._awaiting.pop(output), schema.QuantizeOptionsT()
+            version = VERSIONS["QUANTIZE"].floating
+            self.builder.operator("QUANTIZE", [output], [codes], options, version=version)
 
 
 def unsupported(node: fx.Node, reason: str) -> UnsupportedError:

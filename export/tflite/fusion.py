@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.lower.editor import arguments
 from edgesr.export.lower.merge import bounds
+from edgesr.quantize.islands import float_nodes
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QuantizedGraph
 from torch import fx
 
@@ -42,13 +43,14 @@ class Fusion:
 def plan(graph: fx.GraphModule, quantized: QuantizedGraph | None) -> Fusion:
     """Decide for every clip of the graph."""
     fusion = Fusion()
+    floating = frozenset() if quantized is None else float_nodes(quantized)
     for node in graph.graph.nodes:
         interval = bounds(node)
         if interval is None:
             continue
         producer: fx.Node = arguments(node)[0]
         activation = ACTIVATIONS.get(interval)
-        if quantized is not None:
+        if quantized is not None and node.name not in floating:
             low, high = clip_codes(node, quantized)
             if (low, high) == (LOWEST, HIGHEST):
                 fusion.identities.add(node)
@@ -61,6 +63,8 @@ def plan(graph: fx.GraphModule, quantized: QuantizedGraph | None) -> Fusion:
                 activation = ACTIVATIONS[0.0, math.inf]
         if activation is None or not is_call(producer, *CARRIERS):
             continue
+        if (producer.name in floating) != (node.name in floating):
+            continue  # where an island ends, its result is quantized first
         if list(producer.users) == [node]:
             fusion.activations[producer] = activation
             fusion.results[producer] = node

@@ -77,7 +77,8 @@ def write(
             emitter = EMITTERS.get(node.target)
             if emitter is None:
                 raise unsupported(node, "TFLite files of edgesr have no such operator")
-            emitter(emission, node)
+            with emission.writing(node):
+                emitter(emission, node)
     y = _end(emission, io)
     content = emission.builder.finish(
         {INPUT: x}, {OUTPUT: y}, metadata.describe(network), metadata.pack(network, INPUT, OUTPUT)
