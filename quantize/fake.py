@@ -66,7 +66,7 @@ class FakeQuantized(nn.Module):
         integer.check(start.graph)
         _check_bits(start)
         self.start = start
-        self.graph = deepcopy(start.graph).to(memory_format=torch.channels_last)
+        self.graph = channels_last(start.graph)
         self._nodes = {node.name: node for node in tensor_nodes(self.graph)}
         groups = tie(self.graph)
         self._root = {name: groups.find(name) for name in self._nodes}
@@ -128,7 +128,7 @@ class FakeQuantized(nn.Module):
         self._write_constants()
         activations = self.activations()
         weights = {conv.name: self._integers(conv, activations) for conv in self._convolutions()}
-        graph = deepcopy(self.graph).to(memory_format=torch.contiguous_format)
+        graph = _in_layout(self.graph, torch.contiguous_format)
         return replace(self.start, graph=graph, activations=activations, weights=weights)
 
     def snapshot(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class FakeQuantized(nn.Module):
     def _take_over(self, conv: fx.Node) -> None:
         """Make the convolution's constants learnable, at values that round to its integers."""
         known = self.start.weights[conv.name]
-        scale_in, scale_out = (self._fixed[n.name].scale for n in (conv.args[0], conv))  # type: ignore[union-attr]
+        scale_in, scale_out = self._fixed[_source(conv)].scale, self._fixed[conv.name].scale
         bias_step = scale_in * known.scale.double()
         if is_copy(self.graph, conv) or conv.meta.get(REQUANTIZES):
             # An identity written as a convolution; must stay one.
@@ -209,7 +209,7 @@ class FakeQuantized(nn.Module):
         """Integers of the present weights, with scales as the start chose them: `max / 127`, or
         less by the share that it clips."""
         plain = quantize_weights(self.graph, conv, activations)
-        scale_in = activations[conv.args[0].name].scale  # type: ignore[union-attr]
+        scale_in = activations[_source(conv)].scale
         if conv.name in self._offsets:
             bias = torch.round(self._offsets[conv.name] / (scale_in * plain.scale.double()))
             return replace(plain, bias=bias.to(torch.int32))
@@ -232,7 +232,7 @@ class FakeQuantized(nn.Module):
         node = step.node
         with torch.no_grad():
             known = self._integers(node, activations)
-        s_in, s_out = scales[node.args[0].name], scales[node.name]  # type: ignore[union-attr]
+        s_in, s_out = scales[_source(node)], scales[node.name]
         kernel, bias = known.weight.float(), known.bias.float()
         kernel = kernel.contiguous(memory_format=torch.channels_last)
         if node.name not in self._offsets:
@@ -242,10 +242,22 @@ class FakeQuantized(nn.Module):
         x = step.args[0] - step.inputs[0].zero_point
         if not self.training and largest_sum(known, step.inputs[0]) >= EXACT_LIMIT:
             x, kernel, bias = x.double(), kernel.double(), bias.double()
-        sums = _Convolution.apply(x, kernel, bias, *step.args[3:])
+        sums = _Convolution.apply(x, kernel, bias, *step.args[3:])  # type: ignore[no-untyped-call]
         multiplier = (s_in * known.scale / s_out).reshape(1, -1, 1, 1)
-        codes: Tensor = _Requantization.apply(sums.float(), multiplier, step.output.zero_point)
+        codes: Tensor = _Requantization.apply(  # type: ignore[no-untyped-call]
+            sums.float(), multiplier, step.output.zero_point
+        )
         return codes
+
+
+def channels_last(graph: fx.GraphModule) -> fx.GraphModule:
+    """A copy that computes in NHWC, twice as fast on CPUs."""
+    return _in_layout(graph, torch.channels_last)
+
+
+def _in_layout(graph: fx.GraphModule, layout: torch.memory_format) -> fx.GraphModule:
+    copy: fx.GraphModule = deepcopy(graph).to(memory_format=layout)  # type: ignore[call-overload]
+    return copy
 
 
 class _Shadow:
@@ -266,7 +278,7 @@ class _Shadow:
 
 def straight_through(smooth: Tensor, exact: Tensor) -> Tensor:
     """The value of `exact` with the gradient of `smooth`."""
-    result: Tensor = _StraightThrough.apply(smooth, exact)
+    result: Tensor = _StraightThrough.apply(smooth, exact)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -353,6 +365,12 @@ def _settle(value: Tensor, codes: Tensor, step: Tensor) -> None:
     clipped = (codes.abs() == 127) & (value / step * exact.sign() > 127) & (value.dim() > 1)
     moved = (torch.round(value / step) != exact) & ~clipped
     value.copy_(torch.where(moved, wanted * step, value.double()))
+
+
+def _source(conv: fx.Node) -> str:
+    x = conv.args[0]
+    assert isinstance(x, fx.Node)
+    return x.name
 
 
 def _check_bits(quantized: QuantizedGraph) -> None:

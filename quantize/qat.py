@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from edgesr.quantize import integer
-from edgesr.quantize.fake import FakeQuantized
+from edgesr.quantize.fake import FakeQuantized, channels_last
 from edgesr.quantize.scheme import LOWEST, QuantizedGraph
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -134,7 +134,7 @@ def adapt(
                 f"an evaluation image of {image.shape[1]}x{image.shape[0]} is among the training "
                 "images; leave it out, or the measured quality means nothing"
             )
-    teacher = deepcopy(start.graph).to(memory_format=torch.channels_last)
+    teacher = channels_last(start.graph)
     run = _Run(start, options, state)
     pairs = [_crop(pair, network) for pair in validation]
     if not run.history:
