@@ -129,3 +129,13 @@ def test_nothing_to_go_by(coarse, budget, photos, words):
     quantized, network, _ = coarse
     with pytest.raises(UsageError, match=words):
         search(quantized, network, budget, [photo(96, 96)] * photos)
+
+
+def test_a_stopwatch_times_a_checked_file():
+    from edgesr.export.timing import Stopwatch
+
+    quantized = quantized_once("plain")
+    watch = Stopwatch("tflite", (48, 64))
+    first = watch(quantized)
+    assert 0 < first < 1000 and watch(quantized) == first
+    assert watch(with_islands(quantized, quantized.weights)) != first
