@@ -150,6 +150,13 @@ def test_a_tool_that_fails_keeps_its_row(prepared, light, data, scene, tmp_path)
     assert "ModelProto" in text and "| edgesr |" in text
 
 
+def test_memory_is_not_filled_by_deep_networks(prepared, light, data, scene, tmp_path):
+    hoarder = Quantizer("onnxruntime entropy", None, "by_onnxruntime.py", ".onnx", "entropy", True)
+    deep = Subject(TINY.name, "deep")
+    rows = compare.compare(deep, [hoarder], [data], [scene], [], environments=None, work=tmp_path)
+    assert [row["tool"] for row in rows] == [OURS]
+
+
 def test_a_tool_that_hangs_keeps_its_row(prepared, light, data, scene, tmp_path, monkeypatch):
     def hang(*_, **__):
         raise subprocess.TimeoutExpired("by_onnxruntime.py", 1800)
