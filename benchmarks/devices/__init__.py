@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
         "gpu:open_gpu", "latency, pixels; in software: pixels", ("litert", "openvino", "cuda")
     ),
     "npu": Kind("openvino_npu:OpenVinoNpu", "partition, pixels; with an Intel NPU: latency", ("",)),
+    "web": Kind("web:Web", "latency and pixels in a browser", ("wasm", "webgpu")),
     "adb": Kind("android:Android", "latency and pixels of a phone", tool=True),
     "arm64": Kind("arm64:Arm64", "pixels of arm64 kernels", ("cortex-a76", "cortex-a53", "max")),
     "ethos": Kind("ethos_u:EthosU", "estimate, operators left on the CPU", _ETHOS, "-"),

@@ -31,7 +31,7 @@ def _silent(_what: str, _done: int, _all: int) -> None:
 
 
 @dataclasses.dataclass
-class _Entry:
+class Entry:
     """One artifact and what is known of it so far."""
 
     payload: Payload
@@ -68,7 +68,7 @@ def bench_on(
     """
     plan = plan or Plan()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    entries = [_Entry(parity.payload_for(Path(artifact))) for artifact in artifacts]
+    entries = [Entry(parity.payload_for(Path(artifact))) for artifact in artifacts]
     work = Work(plan.runs, plan.warm_up, threads)
     meter = LoadMeter()
     try:
@@ -87,7 +87,7 @@ def bench_on(
         for entry in entries:
             _check_residency(device.name, entry)
     return BenchResult(
-        rows=[_row(device.name, entry, facts, threads) for entry in entries],
+        rows=[row_of(device.name, entry, facts, threads) for entry in entries],
         peaks=[],
         plan=plan,
         machine=this_machine(),
@@ -96,7 +96,7 @@ def bench_on(
     )
 
 
-def _turn(device: Device, entry: _Entry, work: Work) -> None:
+def _turn(device: Device, entry: Entry, work: Work) -> None:
     before = device.snapshot()
     device.push(entry.payload)
     entry.runs.append(device.run(work))
@@ -109,7 +109,7 @@ def _turn(device: Device, entry: _Entry, work: Work) -> None:
             entry.parity = parity.golden_for(entry.payload).compare(output)
 
 
-def _check_residency(device: str, entry: _Entry) -> None:
+def _check_residency(device: str, entry: Entry) -> None:
     placement = entry.runs[-1].placement
     if placement.full:
         return
@@ -124,7 +124,8 @@ def _check_residency(device: str, entry: _Entry) -> None:
     )
 
 
-def _row(device: str, entry: _Entry, facts: Mapping[str, Any], threads: int) -> Row:
+def row_of(device: str, entry: Entry, facts: Mapping[str, Any], threads: int) -> Row:
+    """What was found out about one artifact on `device`, whose facts are `facts`."""
     manifest, last = entry.payload.manifest, entry.runs[-1]
     height, width = _size(entry.payload)
     notes = [note for run in entry.runs for note in run.notes]

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgesr.benchmarks.devices.child import ChildDevice
 from edgesr.benchmarks.devices.device import Payload, Placement, Run
-from edgesr.benchmarks.devices.tools import find_tool
+from edgesr.benchmarks.devices.tools import QNN
 
 ARCHITECTURES = ("v75", "v68", "v69", "v73", "v79", "v81")
 """Of Hexagon: v69 Snapdragon 8 Gen 1, v73 Gen 2, v75 Gen 3, v79 8 Elite."""
@@ -32,12 +32,12 @@ class Qnn(ChildDevice):
 
     def probe(self) -> dict[str, Any]:
         """See `Device.probe`."""
-        find_tool("qnn").require()
+        QNN.require()
         return {"npu": f"Hexagon {self._architecture}, emulated"}
 
     def python(self) -> Path:
         """See `ChildDevice.python`."""
-        return find_tool("qnn").require()
+        return QNN.require()
 
     def job(self, payload: Payload, scratch: Path) -> dict[str, Any]:
         """The file with its movers between quantizers, and the generation."""
@@ -58,7 +58,7 @@ class Qnn(ChildDevice):
         return Run(
             label="emulated",
             runtime="onnxruntime-qnn",
-            version=find_tool("qnn").requirements[0].split("==")[-1],
+            version=QNN.requirements[0].split("==")[-1],
             delegate=f"QNN HTP {self._architecture}",
             placement=Placement.of(len(on_npu), on_cpu),
             notes=notes,

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgesr.benchmarks.devices.child import ChildDevice
 from edgesr.benchmarks.devices.device import Payload, Placement, Run
-from edgesr.benchmarks.devices.tools import find_tool
+from edgesr.benchmarks.devices.tools import RKNN
 
 from edgesr.errors import BadFileError
 
@@ -39,12 +39,12 @@ class Rknn(ChildDevice):
 
     def probe(self) -> dict[str, Any]:
         """See `Device.probe`."""
-        find_tool("rknn").require()
+        RKNN.require()
         return {"npu": f"of {self._chip}, simulated"}
 
     def python(self) -> Path:
         """See `ChildDevice.python`."""
-        return find_tool("rknn").require()
+        return RKNN.require()
 
     def push(self, payload: Payload) -> None:
         """See `Device.push`; files of any size are no use to a compiler."""
@@ -65,7 +65,7 @@ class Rknn(ChildDevice):
         return Run(
             label="emulated",
             runtime="rknn-toolkit2",
-            version=find_tool("rknn").alone[0].split("==")[-1],
+            version=RKNN.alone[0].split("==")[-1],
             delegate=self._chip,
             estimate={"cycles": cycles} if cycles else {},
             placement=placement,

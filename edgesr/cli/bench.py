@@ -52,6 +52,13 @@ def bench_command(
     tool: Annotated[
         Path | None, typer.Option(help="adb: a benchmark_model of your own, built for the phone.")
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="web: let another browser, a phone's, do the runs.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="--serve: address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="--serve: port; 0 takes a free one.")] = 0,
     require_full: Annotated[
         bool, typer.Option("--require-full", help="Fail if a device leaves operators to a CPU.")
     ] = False,
@@ -89,7 +96,9 @@ def bench_command(
     where = None if device == "cpu" else open_device(device, tool=tool)
     if where is not None:
         _check_for_device(device, names, counts, size)
-    elif require_full or processes or tool:
+    if serve and (where is None or not device.startswith("web")):
+        raise UsageError("--serve is for --device web")
+    if where is None and (require_full or processes or tool):
         raise UsageError("--require-full, --processes and --tool are for devices, not for cpu")
     entrants = [] if where else line_up(models, runtimes=names, threads=counts, shape=size)
     with progress("bench", None) as (bar, task):
@@ -97,7 +106,14 @@ def bench_command(
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        if where is None:
+        if serve:
+            from edgesr.benchmarks.devices.web_serve import serve as serve_browsers
+
+            result = serve_browsers(
+                models, plan, threads=counts[0], host=host, port=port,
+                tell=lambda text: say(f"edgesr: {text}"),
+            )  # fmt: skip
+        elif where is None:
             result = bench(entrants, plan, memory=memory, progress=show)
         else:
             result = bench_on(

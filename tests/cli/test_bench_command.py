@@ -50,6 +50,11 @@ def test_json_and_file_agree(tmp_path):
     ("arguments", "words"),
     [
         (["x.tflite", "--device", "toaster"], "there are cpu"),
+        (["x.tflite", "--device", "arm64", "--shape", "8x8"], "are for cpu"),
+        (["x.tflite", "--device", "arm64", "--threads", "1,2"], "one number"),
+        (["x.tflite", "--device", "adb", "--serve"], "--device web"),
+        (["x.tflite", "--serve"], "--device web"),
+        (["x.tflite", "--require-full"], "not for cpu"),
         (["x.tflite", "--threads", "two"], "--threads"),
         (["x.tflite", "--threads", "0"], "--threads"),
         (["x.tflite", "--shape", "360"], "HEIGHTxWIDTH"),

@@ -34,8 +34,10 @@ ADAPTER = (
 
 
 def installed(name):
-    if find_tool(name).python() is None:
-        pytest.skip(f"{name} is not installed: {find_tool(name).how}")
+    try:
+        find_tool(name).require()
+    except DeviceError as error:
+        pytest.skip(str(error))
 
 
 def test_rockchips_table():

@@ -1,0 +1,92 @@
+// Runs the jobs of the server that sent this page, one after the other, and posts what came out.
+// Reading the output is what waits for a GPU, so it is inside the time.
+
+const TYPES = { float32: Float32Array, uint8: Uint8Array, int8: Int8Array };
+
+async function adapter() {
+  const found = await navigator.gpu?.requestAdapter();
+  if (!found) return null;
+  const { vendor, architecture, description, isFallbackAdapter } = found.info ?? {};
+  return { vendor, architecture, description, fallback: !!isFallbackAdapter };
+}
+
+async function openLitert(job, input) {
+  const litert = await import("@litertjs/core");
+  await litert.loadLiteRt("./lib/@litertjs/core/wasm/", {
+    threads: job.threads > 1 && crossOriginIsolated,
+    jspi: job.accelerator === "webgpu", // its other build lacks what integer ends need
+  });
+  const model = await litert.loadAndCompile(job.model, { accelerator: job.accelerator });
+  return async () => {
+    const tensor = new litert.Tensor(input, job.shape);
+    const [result] = await model.run(tensor);
+    const onHost = result.accelerator === "wasm" ? result : await result.moveTo("wasm");
+    const output = onHost.toTypedArray().slice();
+    for (const used of new Set([tensor, result, onHost])) if (!used.deleted) used.delete?.();
+    return output;
+  };
+}
+
+async function openOnnx(job, input) {
+  const build = job.accelerator === "webgpu" ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs";
+  const ort = await import(`./lib/onnxruntime-web/dist/${build}`);
+  ort.env.wasm.wasmPaths = new URL("./lib/onnxruntime-web/dist/", location.href).href;
+  ort.env.wasm.numThreads = crossOriginIsolated ? job.threads : 1;
+  const session = await ort.InferenceSession.create(job.model, {
+    executionProviders: [job.accelerator],
+  });
+  const feeds = { [session.inputNames[0]]: new ort.Tensor(job.dtype, input, job.shape) };
+  return async () => (await session.run(feeds))[session.outputNames[0]].getData();
+}
+
+async function runJob(job) {
+  const bytes = await (await fetch(job.input)).arrayBuffer();
+  const open = job.runtime === "litert" ? openLitert : openOnnx;
+  const timed = async (what) => {
+    const start = performance.now();
+    const value = await what();
+    return [performance.now() - start, value];
+  };
+  const [init_ms, call] = await timed(() => open(job, new TYPES[job.dtype](bytes)));
+  const [first_ms, output] = await timed(call);
+  for (let i = 0; i < job.warm_up; i++) await call();
+  const samples = [];
+  for (let i = 0; i < job.runs; i++) samples.push((await timed(call))[0]);
+  await post(job.output, new Uint8Array(output.buffer, output.byteOffset, output.byteLength));
+  return { init_ms, first_ms, samples };
+}
+
+async function post(url, body) {
+  const answer = await fetch(url, { method: "POST", body });
+  if (!answer.ok) throw new Error(`the server refused ${url}: ${answer.status}`);
+}
+
+function show(job, text) {
+  const row = document.getElementById("rows").insertRow();
+  for (const cell of [job.name, job.accelerator, text]) row.insertCell().textContent = cell;
+}
+
+async function main(jobs) {
+  const about = {
+    user_agent: navigator.userAgent, isolated: crossOriginIsolated,
+    cores: navigator.hardwareConcurrency, adapter: await adapter().catch(() => null),
+  };
+  for (const job of jobs) {
+    let result;
+    try {
+      result = await runJob(job);
+    } catch (error) {
+      result = { error: String(error?.message ?? error) };
+    }
+    const sorted = [...(result.samples ?? [])].sort((a, b) => a - b);
+    show(job, result.error ?? sorted[sorted.length >> 1]?.toFixed(2));
+    await post(job.result, JSON.stringify({ ...result, ...about }));
+  }
+  document.getElementById("says").textContent = "Done; the results are where edgesr was started.";
+}
+
+const jobs = await (await fetch("./jobs")).json();
+const start = document.getElementById("start");
+const go = () => { start.hidden = true; return main(jobs); };
+if (new URLSearchParams(location.search).has("auto")) await go();
+else start.addEventListener("click", go, { once: true });
