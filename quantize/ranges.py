@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from edgesr.quantize.leaky import slope_of
-from edgesr.quantize.observers import Histogram, find_observer, mse
+from edgesr.quantize.observers import Histogram, find_observer, minmax, mse
 from edgesr.quantize.scales import Ranges
 from torch import fx
 
@@ -22,10 +22,14 @@ def choose_ranges(graph: fx.GraphModule, histograms: dict[str, Histogram], obser
     choose = find_observer(observer)
     ranges = {}
     for node in tensor_nodes(graph):
+        seen = histograms[node.name]
+        if seen.low == seen.high:
+            ranges[node.name] = minmax(seen)
+            continue
         readers = [user for user in node.users if is_call(user, aten.leaky_relu.default)]
         if choose is mse and readers and len(readers) == len(node.users):
             slope = max(abs(slope_of(reader)) for reader in readers)
-            ranges[node.name] = mse(histograms[node.name], below=slope)
+            ranges[node.name] = mse(seen, below=slope)
         else:
-            ranges[node.name] = choose(histograms[node.name])
+            ranges[node.name] = choose(seen)
     return ranges

@@ -106,7 +106,7 @@ def calibrate(
         run.done = done
         report(what, done, total)
         if time.monotonic() - saved > SAVE_EVERY:
-            write_atomically(part, json.dumps(run.to_dict()))
+            write_atomically(part, json.dumps(run.to_dict()).encode())
             saved = time.monotonic()
 
     statistics = _finish(run, network, keep)
@@ -128,7 +128,7 @@ def save(statistics: Statistics, path: Path) -> None:
         "channels": _from_extremes(statistics.channels),
         "histograms": _from_histograms(statistics.histograms),
     }
-    write_atomically(path, json.dumps(document))
+    write_atomically(path, json.dumps(document).encode())
 
 
 def read(path: Path, graph: fx.GraphModule) -> Statistics:

@@ -63,6 +63,7 @@ def _register() -> None:
         app.command(name, no_args_is_help=name not in {"demo", "models", "devices"})(
             getattr(module, f"{name}_command")
         )
+    app.add_typer(import_module("edgesr.cli.quantize").app, name="quantize")
 
 
 _register()
