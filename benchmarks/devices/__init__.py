@@ -43,6 +43,10 @@ _ETHOS = (
 )  # fmt: skip
 
 _HEXAGON = ("v75", "v68", "v69", "v73", "v79", "v81")
+_QUALCOMM = (
+    "SM8750", "SM8350", "SM8450", "SM8475", "SM8550", "SM8650", "SM8845", "SM8850", "SA8255",
+    "SA8295",
+)  # fmt: skip
 _ROCKCHIP = ("rk3588", "rk3576", "rk3566", "rk3562", "rv1126b")
 
 KINDS: dict[str, Kind] = {
@@ -55,6 +59,7 @@ KINDS: dict[str, Kind] = {
     "arm64": Kind("arm64:Arm64", "pixels of arm64 kernels", ("cortex-a76", "cortex-a53", "max")),
     "ethos": Kind("ethos_u:EthosU", "estimate, operators left on the CPU", _ETHOS, "-"),
     "qnn": Kind("qnn:Qnn", "full offload or not, pixels", _HEXAGON),
+    "snapdragon": Kind("snapdragon:Snapdragon", "full offload or not (experimental)", _QUALCOMM),
     "rknn": Kind("rknn:Rknn", "operators left on the CPU, pixels", _ROCKCHIP),
 }
 """Every family but `cpu`, which needs no device."""
@@ -144,4 +149,6 @@ def _usual() -> Iterator[str]:
 def _spelling(prefix: str, kind: Kind) -> str:
     if kind.separator != ":":
         return ", ".join(f"{prefix}{kind.separator}{choice}" for choice in kind.choices[:3])
-    return f"{prefix}[:{kind.choices[1] if kind.choices else 'serial'}]"
+    if kind.choices == ("",):
+        return prefix
+    return f"{prefix}[:{kind.choices[1] if kind.choices else 'SERIAL'}]"

@@ -8,6 +8,7 @@ changed or copied is undone at the end.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import tempfile
@@ -77,6 +78,9 @@ class Android:
                 f"{self._adb.serial} is {self._facts['abi']}, and our runner is arm64; give a "
                 "benchmark_model for it with --tool"
             )
+        # A serial names one person's phone; results are for showing around.
+        unit = hashlib.sha256(self._adb.serial.encode()).hexdigest()[:6]
+        self.name = f"adb:{self._facts.get('model', 'phone')}#{unit}"
         return {**self._facts, "emulated": phone_state.is_emulated(self._facts)}
 
     def push(self, payload: Payload) -> None:

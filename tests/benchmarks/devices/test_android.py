@@ -1,9 +1,12 @@
 """A real adb against a real adbd with emulated arm64 cores; a pretended adb for what goes wrong."""
 
+import dataclasses
+import json
 import os
 import shutil
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -267,6 +270,8 @@ def test_an_emulated_phone_gives_pixels_and_no_latency(phone, sandbox, artifact)
     (row,) = bench_on(device, [artifact()], Plan(runs=3, warm_up=1), processes=2).rows
     assert (row.label, row.samples) == ("emulated", [])
     assert row.parity.exact, row.parity
+    assert SERIAL not in json.dumps(dataclasses.asdict(row))  # results name no person's phone
+    assert row.device.startswith("adb:made-up-model#")
     assert row.facts["model"] == "made-up-model" and row.facts["machine"] == "x86_64"
     assert not list((sandbox / "data" / "local" / "tmp").iterdir())  # nothing is left behind
 
@@ -294,3 +299,17 @@ def test_a_runner_that_dies_on_the_phone(phone, artifact, tmp_path, monkeypatch)
     monkeypatch.setattr("edgesr.benchmarks.devices.bundle.arm64_bundle", lambda: bundle)
     with pytest.raises(DeviceError, match="exit code 137"):
         bench_on(open_device(f"adb:{SERIAL}"), [artifact()])
+
+
+def test_a_phone_that_vanishes_in_the_middle(phone, artifact, monkeypatch):
+    """The connection is cut while the phone computes."""
+    device = open_device(f"adb:{SERIAL}")
+    cut = threading.Timer(1.0, subprocess.run, (["adb", "disconnect", SERIAL],))
+    subprocess.run(["adb", "connect", SERIAL], capture_output=True, timeout=30, check=True)
+    with pytest.raises(DeviceError, match="went away|failed"):
+        try:
+            cut.start()
+            bench_on(device, [artifact()], Plan(runs=1000))
+        finally:
+            cut.join()
+            subprocess.run(["adb", "connect", SERIAL], capture_output=True, timeout=30, check=True)

@@ -136,7 +136,7 @@ def test_another_number_of_values_is_refused(artifact):
 
 
 def test_unknown_devices_are_listed():
-    with pytest.raises(UsageError, match="cpu, ethos-u55-256"):
+    with pytest.raises(UsageError, match=r"cpu, gpu.*adb\[:SERIAL\].*ethos-u55-256"):
         open_device("toaster")
     with pytest.raises(UsageError, match="ethos-u65-512"):
         open_device("ethos-u99")

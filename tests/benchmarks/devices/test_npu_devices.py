@@ -11,6 +11,7 @@ from edgesr.benchmarks.devices.bench import bench_on
 from edgesr.benchmarks.devices.device import DeviceError, Work
 from edgesr.benchmarks.devices.qnn import wrap_movers
 from edgesr.benchmarks.devices.rknn import read_table
+from edgesr.benchmarks.devices.snapdragon import read_report
 from edgesr.benchmarks.devices.tools import TOOLS, find_tool
 
 from edgesr.errors import BadFileError, UsageError
@@ -131,6 +132,20 @@ def test_hexagon_takes_the_whole_file(artifact):
     assert (row.label, row.samples) == ("emulated", [])
     assert row.facts["context_bytes"] > 10_000
     assert row.parity.psnr is None or row.parity.psnr > 35
+
+
+def test_snapdragons_report():
+    text = "Subgraph 0 partially compiled:\t9 / 11 ops offloaded to 2 partitions.\n"
+    assert read_report(text).full is False and read_report(text).on_device == 9
+    assert read_report(text.replace("9 /", "11 /")).full is True
+    assert read_report("").full is None
+
+
+def test_snapdragon_takes_the_whole_file(artifact):
+    installed("qnn")
+    (row,) = bench_on(open_device("snapdragon"), [artifact()], require_full=True).rows
+    assert (row.label, row.samples, row.parity) == ("estimate", [], None)
+    assert row.placement.on_device > 5 and row.facts["compiled_bytes"] > 10_000
 
 
 def test_rockchip_takes_the_whole_file(artifact):
