@@ -8,8 +8,8 @@ under the rules every runtime asks for (`scales.py`) and the weights learn to li
 in and out stay pinned to 1/255 throughout, so that the clip and the pixel shuffle behind the last
 layer cost nothing and 0 and 255 remain reachable.
 
-The loss is L1 to the original and L1 to what the float network (the start's own graph) makes of the
-same patch. The second term is the stronger teacher when steps are few: it has no noise of its own.
+The loss is the squared error, which is what PSNR measures, to the original and to what the float
+network (the start's own graph) makes of the same patch.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Options:
     batch: int = 8
     patch: int = 32
     """Side of an LR patch."""
-    rate: float = 0.03
+    rate: float = 0.02
     """Highest learning rate of weights, in 8-bit steps; it follows a cosine to nearly nothing."""
-    distil: float = 1.0
+    distil: float = 0.5
     """Share of the loss that compares with the float network instead of the original, 0 to 1."""
-    ranges: float = 0.4
+    ranges: float = 0.3
     """Share of the steps in which the ranges of activations are learned too."""
-    range_rate: float = 0.01
+    range_rate: float = 0.003
     """Their learning rate, in shares of the range."""
     every: int = 100
     """Steps between validations, which are also what a stopped run goes on from."""

@@ -22,15 +22,17 @@ def qat_command(
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
     patch: Annotated[int, typer.Option(min=8, help="Side of an LR patch.")] = 32,
-    rate: Annotated[float, typer.Option(help="Highest learning rate, in 8-bit steps.")] = 0.03,
+    rate: Annotated[float, typer.Option(help="Highest learning rate, in 8-bit steps.")] = 0.02,
     distil: Annotated[
         float,
         typer.Option(min=0, max=1, help="Learn from the float network (1) or the originals (0)."),
-    ] = 1.0,
+    ] = 0.5,
     ranges: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the steps that also learn ranges.")
-    ] = 0.4,
-    range_rate: Annotated[float, typer.Option(help="Their learning rate.")] = 0.01,
+    ] = 0.3,
+    range_rate: Annotated[
+        float, typer.Option(help="Their learning rate; ranges chosen badly need 0.02.")
+    ] = 0.003,
     calibration: Annotated[
         Path | None,
         typer.Option(help="Folder of images for the ranges to start from; default: samples."),

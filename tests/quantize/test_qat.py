@@ -154,7 +154,7 @@ def test_luma_networks_learn_from_luma(cache, tmp_path):
     for luma, rgb in ((codes[1, 0] + 128, lr_rgb[1]), (hr[1, 0] * 255, hr_rgb[1])):
         image = (rgb.permute(1, 2, 0) * 255).round().byte().numpy()
         assert np.array_equal(luma.numpy(), split(image)[0][..., 0])
-    outcome = run(start, cache, tmp_path / "s", replace(OPTIONS, steps=20))
+    outcome = run(start, cache, tmp_path / "s", replace(OPTIONS, distil=0.0, steps=20))
     assert outcome.best_psnr > outcome.start_psnr
 
 
