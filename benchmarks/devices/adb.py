@@ -14,6 +14,10 @@ INSTALL = "apt-get install adb"
 TIMEOUT = 30.0
 """Seconds for anything but a benchmark."""
 
+_END = "EDGESR_END"
+"""Written after every command: adb says nothing when a phone is unplugged in the middle, and old
+ones do not pass on exit codes."""
+
 _STATES = {
     "unauthorized": "does not trust this machine: accept the question on its screen",
     "offline": "is offline: plug it in again, or `adb reconnect`",
@@ -54,11 +58,16 @@ class Adb:
         Raises:
             DeviceError: it failed (unless `check` is off), or the phone went away.
         """
-        done = self._client("-s", self.serial, "shell", command, timeout=timeout)
+        marked = f"{command}; echo {_END} $?"
+        done = self._client("-s", self.serial, "shell", marked, timeout=timeout)
         self._check_alive(done)
-        if check and done.returncode:
-            raise DeviceError(f"{self.serial} failed: {_last(done)} (exit code {done.returncode})")
-        return done.stdout + done.stderr
+        written, mark, code = done.stdout.rpartition(_END)
+        if not mark or not code.strip().isdigit():
+            raise DeviceError(f"{self.serial} went away while it worked; plug it in again")
+        if check and int(code):
+            last = _last(written + done.stderr)
+            raise DeviceError(f"{self.serial} failed: {last} (exit code {int(code)})")
+        return written + done.stderr
 
     def push(self, source: Path, target: str) -> None:
         """Copy a file, or what is in a folder, to the phone."""
@@ -72,7 +81,9 @@ class Adb:
         done = self._client("-s", self.serial, direction, source, target, timeout=300)
         self._check_alive(done)
         if done.returncode:
-            raise DeviceError(f"adb {direction} of {Path(source).name} failed: {_last(done)}")
+            raise DeviceError(
+                f"adb {direction} of {Path(source).name} failed: {_last(done.stdout + done.stderr)}"
+            )
 
     def _check_alive(self, done: subprocess.CompletedProcess[str]) -> None:
         """adb's own complaints begin with `error: `; those about the device mean it is gone."""
@@ -135,6 +146,6 @@ def read_devices(listing: str) -> dict[str, str]:
     return states
 
 
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "no word why"
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no word why"
