@@ -81,7 +81,7 @@ class LayerFigures:
     range_ratio_low: float
     """Range of the median channel to that of the narrowest live channel."""
     widest: tuple[int, ...]
-    """Channels wider than the median by `findings.IMBALANCE`."""
+    """Channels wider than the median by `thresholds.IMBALANCE`."""
     channels: int
     dead: int
     """Channels that are constant in float."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,7 @@ from edgesr.quantize.doctor.layers import CodeRanges, Observer, Tally, figures
 from edgesr.quantize.doctor.output import ImageTally, OutputTally, worst_crops
 from edgesr.quantize.doctor.places import Place, places
 from edgesr.quantize.doctor.runtime import obstacles, run_file
+from edgesr.quantize.doctor.thresholds import IMBALANCE
 from edgesr.quantize.doctor.windows import (
     Budget,
     Clock,
@@ -99,7 +101,7 @@ def examine(
         UnsupportedError: a scale that is not one whole number, or a network that cannot be traced.
     """
     goal = find_target(target)
-    clock = Clock((budget or Budget()).seconds)
+    begin = time.monotonic()
     name = model or subject.network.name if isinstance(subject, QuantizedGraph) else subject.name
     blank = Diagnosis(
         model or name, name if isinstance(subject, Network) else subject.network.name,
@@ -110,7 +112,7 @@ def examine(
         if not isinstance(made, QuantizedGraph):
             rows = findings.of_obstacles(made, goal.name)
             note = "Nothing else was examined: these layers keep the network from becoming int8."
-            return replace(blank, findings=rows, notes=(note,), seconds=clock.spent)
+            return replace(blank, findings=rows, notes=(note,), seconds=time.monotonic() - begin)
         quantized = made
     else:
         quantized = subject
@@ -118,7 +120,7 @@ def examine(
         raise UnsupportedError(
             f"{blank.network} enlarges by {quantized.network.scale}; whole scales only"
         )
-    seen = _look(quantized, samples, goal, clock, budget or Budget(), images, report)
+    seen = _look(quantized, samples, goal, budget or Budget(), images, report)
     if isinstance(subject, Network) and recipe == BARE:
         seen.notes.insert(0, _BARE_NOTE.format(model=blank.subject))
     diagnosis = replace(
@@ -127,7 +129,7 @@ def examine(
         runtime=seen.runtime, calibration=dict(quantized.calibration), notes=tuple(seen.notes),
     )  # fmt: skip
     rows = findings.of_figures(diagnosis, seen.obstacle, seen.calibrated_on)
-    return replace(diagnosis, findings=rows, seconds=clock.spent)
+    return replace(diagnosis, findings=rows, seconds=time.monotonic() - begin)
 
 
 def _quantized(
@@ -200,7 +202,6 @@ def _look(
     quantized: QuantizedGraph,
     samples: Iterable[Sample],
     goal: Target,
-    clock: Clock,
     budget: Budget,
     images: int | None,
     report: Report | None,
@@ -213,6 +214,7 @@ def _look(
     tallies: list[ImageTally] = []
     probes: list[Tensor] = []
     seen = _Seen()
+    clock = Clock(budget.seconds)
     file_tile: Image | None = None
     tile_end = budget.seconds * (1 - _TILE_SHARE)
     for sample in samples:
@@ -250,9 +252,7 @@ def _look(
         )
     effects = impacts(quantized, examination.places, probes[:PROBES], clock)
     _note_probes(seen, effects, examination.places)
-    seen.layers = figures(
-        quantized, examination.tallies, examination.codes, effects, findings.IMBALANCE
-    )
+    seen.layers = figures(quantized, examination.tallies, examination.codes, effects, IMBALANCE)
     seen.output = examination.output.figures(
         quantized.activations.get(examination.result), network.value_range
     )

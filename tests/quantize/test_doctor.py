@@ -60,9 +60,8 @@ def test_a_healthy_network_has_no_layer_to_treat(well):
     assert [f for f in well.findings if f.layer] == []
     problems = {f.rule for f in well.findings if f.severity == Severity.PROBLEM}
     assert problems == {"network"}  # untrained: worse than bicubic, and told so
-    assert {f.rule for f in well.findings} >= {
-        "channel ranges", "saturation", "tint", "banding", "black and white", "quality", "runtime",
-    }  # fmt: skip
+    fine = {f.rule for f in well.findings if f.severity == Severity.OK}
+    assert fine >= {"channel ranges", "saturation", "black and white", "quality", "runtime"}
 
 
 def test_layers_are_named_as_in_the_network(well):
@@ -95,7 +94,8 @@ def test_the_loud_channels_hide_in_the_plain_sqnr_but_not_in_the_median_channel(
 
 
 def test_a_whole_layer_scaled_up_is_named_though_int8_does_not_mind():
-    diagnosis = look(scaled(100, slice(None), compensated=True))
+    truthless = replace(sample(), hr=None)  # untrained, it trails bicubic: that would be graver
+    diagnosis = look(scaled(100, slice(None), compensated=True), truthless)
     (finding,) = found(diagnosis, "gain")
     assert finding.layer == FIRST and finding.severity == Severity.NOTICE
     assert found(diagnosis, "channel ranges") == []
@@ -135,8 +135,7 @@ def test_a_shifted_bias_is_a_tint_of_its_colour(graph):
     step = graph.activations[next(iter(graph.activations))].scale  # 1/255
     source = graph.activations[node_names(graph, SECOND)[1]].scale
     bias = weights.bias.clone()
-    shift = 3 * step / 0.1  # the frame takes a tenth of the tail
-    bias[0::3] += torch.round(shift / (source * weights.scale[0::3])).to(torch.int32)
+    bias[0::3] += torch.round(3 * step / (source * weights.scale[0::3])).to(torch.int32)
     sick = replace(graph, weights={**graph.weights, name: replace(weights, bias=bias)})
     diagnosis = look(sick)
     red, green, blue = diagnosis.output.tint
