@@ -40,7 +40,7 @@ def rows_of(seen: Statistics, network: Network, observer: str) -> list[Row]:
     scales = choose_scales(seen.graph, network, ranges)
     return [
         {
-            "layer": layer_of(node),
+            "layer": layer_of(node.args[0] if is_call(node, *CLIPS) else node),  # type: ignore[arg-type]
             "tensor": node.name,
             "low": seen.histograms[node.name].low,
             "high": seen.histograms[node.name].high,

@@ -21,6 +21,7 @@ import torch
 from edgesr.quantize.calibrate import Report, quiet
 from edgesr.quantize.integer import KERNELS, Step
 from edgesr.quantize.scheme import QParams, QuantizedGraph, QWeights
+from edgesr.quantize.ties import REQUANTIZES, is_copy
 from torch import Tensor, fx
 from torch.nn import functional as F
 
@@ -88,6 +89,9 @@ class _Walk(fx.Interpreter):
         if not is_call(n, aten.conv2d.default):
             return KERNELS[n.target](Step(n, args, inputs, known[n.name]))
         weights = self._quantized.weights[n.name]
+        if is_copy(self._quantized.graph, n) or n.meta.get(REQUANTIZES):
+            self.chosen[n.name] = weights  # nothing is lost in a copy
+            return KERNELS[n.target](Step(n, args, inputs, known[n.name], weights))
         values = (args[0] - inputs[0].zero_point) * inputs[0].scale
         if self._rounding:
             kernel = constant_of(self._quantized.graph, n.args[1])

@@ -30,6 +30,7 @@ RANKS = {
     "edgesr.targets": 5,
     "edgesr.quantize": 6,
     "edgesr.quantize.doctor": 9,
+    "edgesr.quantize.plot": 9,
     "edgesr.export.lower": 6,
     "edgesr.export": 8,
     "edgesr.evaluate": 9,
