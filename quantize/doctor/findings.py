@@ -98,10 +98,15 @@ def channel_ranges(d: Diagnosis) -> Iterator[Finding]:
     """One scale for all channels: a loud one leaves the others few codes."""
     share = {layer.name: layer.impact_share for layer in d.layers}
     found = False
+    passed_on: dict[str, tuple[int, ...]] = {}
     for layer in d.layers:
         if layer.range_ratio < IMBALANCE:
             continue
         found = True
+        inherited = layer.kind != "conv" and passed_on.get(layer.name) == layer.widest
+        passed_on |= dict.fromkeys(layer.readers, layer.widest)
+        if inherited:  # an activation or a sum hands on what came in: one finding is enough
+            continue
         # Its readers suffer from the same cause: their weights for the loud channels are tiny.
         weight = layer.impact_share + sum(share.get(name, 0.0) for name in layer.readers)
         hurts = _harms(d) and weight > TELLING

@@ -23,7 +23,7 @@ from sick_networks import (
     scaled,
     with_dead_channels,
 )  # fmt: skip
-from small_networks import body, conv, make, photo, randomize
+from small_networks import C, body, conv, make, photo, randomize
 from torch import nn
 
 from edgesr.data.bicubic import imresize
@@ -83,6 +83,16 @@ def test_channels_a_hundred_times_too_loud_are_named_first(compensated):
     assert first.command == "edgesr quantize ptq NET --equalize"
     assert layer(diagnosis, FIRST).widest == (3, 4)
     assert layer(diagnosis, FIRST).drowned >= 10
+
+
+def test_an_activation_that_hands_loud_channels_on_is_not_blamed():
+    module = body(conv(C, C), nn.LeakyReLU(0.25), conv(C, C), nn.ReLU())
+    torch.manual_seed(5)
+    network = Network(randomize(module).eval(), "leaky-x2", 2)
+    layers = dict(network.module.named_modules())
+    layers[FIRST].weight[LOUD] *= 100
+    layers[SECOND].weight[:, LOUD] /= 100
+    assert [f.layer for f in found(look(network), "channel ranges")] == [FIRST]
 
 
 def test_the_loud_channels_hide_in_the_plain_sqnr_but_not_in_the_median_channel():
