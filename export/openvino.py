@@ -82,7 +82,7 @@ def write(
 def _keep_roundings(model: openvino.Model) -> None:
     """Spell the FakeQuantize between an operator and a sum out, so that no fusion drops it."""
     for node in model.get_ordered_ops():
-        if node.get_type_name() not in ("Add", "Subtract"):
+        if node.get_type_name() != "Add":
             continue
         for operand in node.inputs():
             source = operand.get_source_output()

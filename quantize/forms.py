@@ -6,6 +6,7 @@
     prelu(x; a), all a <= 1      =>   maximum(x, depthwise 1x1 conv(x; a))
     prelu(x; a), otherwise       =>   relu(x) + depthwise 1x1 conv(relu(-x); -a)
     prelu(x; one a)              =>   leaky_relu(x; a)
+    avg_pool(x)                  =>   depthwise conv(x; 1 / count)
     cat(image, features)         =>   cat(depthwise 1x1 conv(image), features)
 
 Convolution is the one operator that requantizes alike everywhere, so what changes a scale is one.
@@ -13,12 +14,16 @@ Convolution is the one operator that requantizes alike everywhere, so what chang
 PReLU: LiteRT has no delegated int8 kernel for it; its own takes 164 ms for 360x640x32 where the
 maximum takes 2.3 ms, and rounds differently from ONNX Runtime.
 
+Average pooling: LiteRT rounds halves away from zero, ONNX Runtime to even; the convolution is exact
+(all weights are 127), delegated, and has a scale of its own for its result.
+
 Concatenation: operands share one scale, and the image's is 1/255 and stays so.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from edgesr.quantize.ties import REQUANTIZES, is_moving, moved_inputs
@@ -59,6 +64,8 @@ def spell(graph: fx.GraphModule) -> fx.GraphModule:
             _replace_power(graph, node, widths)
         elif is_call(node, aten.prelu.default):
             _replace_prelu(graph, node, widths)
+        elif is_call(node, aten.avg_pool2d.default):
+            _replace_average(graph, node, widths)
     _requantize_image(graph, widths)
     return tidy(graph)
 
@@ -140,6 +147,31 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
             scaled = _depthwise(graph, below, -slopes, node)
             new = _call(graph, aten.add.Tensor, (above, scaled), node)
     _replace(graph, node, new, widths)
+
+
+def _replace_average(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int]) -> None:
+    x, kernel, *rest = node.args
+    defaults: list[Any] = [None, [0, 0], False, True, None]
+    stride, padding, ceil, inclusive, divisor = [*rest, *defaults[len(rest) :]]
+    assert isinstance(x, fx.Node)
+    rows, columns = _pair(kernel)
+    if ceil or (any(_pair(padding)) and not inclusive):
+        raise UnsupportedError(
+            f"layer `{layer_of(node)}` ({node.name}): average pooling has an int8 form only if "
+            "every window counts the same number of values; use ceil_mode=False and "
+            "count_include_pad=True"
+        )
+    weight = torch.full((widths[x.name], 1, rows, columns), 1 / (divisor or rows * columns))
+    geometry = [_pair(stride or kernel), _pair(padding), [1, 1], widths[x.name]]
+    with graph.graph.inserting_before(node):
+        kernel = add_constant(graph, weight, f"{node.name}_average")
+        new = _call(graph, aten.conv2d.default, (x, kernel, None, *geometry), node)
+    _replace(graph, node, new, widths)
+
+
+def _pair(value: Any) -> list[int]:
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    return items * 2 if len(items) == 1 else items
 
 
 def _requantize_image(graph: fx.GraphModule, widths: dict[str, int]) -> None:

@@ -8,7 +8,8 @@ Sums get one more constraint. A runtime computes `(A a + B b) / C` in fixed poin
 float: they differ where the exact value lies near a half. With C odd it never does, whatever A
 and B: `2 (A a + B b) = C * odd` has no solution, and the distance to a half is at least 1 / 2C
 codes. So all scales that meet in additions are odd multiples, up to 511, of a common unit;
-the nearest half is then four times as far as XNNPACK's 21-bit multipliers err.
+the nearest half is then four times as far as XNNPACK's 21-bit multipliers err. Products and tables
+have rules of the same kind (`exact.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from edgesr.quantize import leaky
+from edgesr.quantize.exact import leaky_groups, settle
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams
 from edgesr.quantize.ties import CLIPS, Groups, is_moving, moved_inputs, tie
 from torch import fx
@@ -49,9 +51,13 @@ def choose_scales(graph: fx.GraphModule, network: Network, ranges: Ranges) -> di
     _check_pins(graph, groups, pinned, spans)
     scales = {root: _scale(*span, network) for root, span in spans.items()}
     scales |= {root: params.scale for root, params in pinned.items()}
-    _widen_for_multipliers(graph, groups, scales, pinned)
-    families = _align_sums(graph, groups, scales, pinned)
+    for _ in range(3):  # a sum may widen what a convolution reads, and the other way round
+        _widen_for_multipliers(graph, groups, scales, pinned)
+        families = _align_sums(graph, groups, scales, pinned)
     leaky.align(graph, groups, scales, families, set(pinned))
+    bound = {name for members in families for name in members} | set(pinned)
+    settle(graph, groups, scales, bound | leaky_groups(graph, groups))
+    _check_multipliers(graph, groups, scales)
     params = {
         root: pinned.get(root) or QParams(_float32(scale), _zero_point(spans[root], scale))
         for root, scale in scales.items()
@@ -154,6 +160,28 @@ def _widen_for_multipliers(
             if weight is not None and isinstance(x, fx.Node):
                 step = scales[groups.find(x.name)] * float(weight.abs().max()) / 127
                 scales[root] = max(scales[root], step / 128)
+
+
+def _check_multipliers(graph: fx.GraphModule, groups: Groups, scales: dict[str, float]) -> None:
+    """Refuse ratios of scales that XNNPACK does not take: it would not load the file."""
+    for node in tensor_nodes(graph):
+        if is_call(node, aten.conv2d.default):
+            x, weight = node.args[0], constant_of(graph, node.args[1])
+            if weight is None:
+                continue
+            factor = float(weight.abs().max()) / 127
+        elif is_call(node, aten.mul.Tensor):
+            x, second = node.args[:2]
+            factor = scales[groups.find(second.name)]  # type: ignore[union-attr]
+        else:
+            continue
+        multiplier = scales[groups.find(x.name)] * factor / scales[groups.find(node.name)]  # type: ignore[union-attr]
+        if multiplier >= 256:
+            raise UnsupportedError(
+                f"layer `{layer_of(node)}` ({node.name}): one step of its input moves its result "
+                f"by {multiplier:.3g} of the 256 codes the layers after it leave; its weights, or "
+                "those before it, are far too large for their output"
+            )
 
 
 def _align_sums(

@@ -28,7 +28,6 @@ MOVES = (
     aten.pixel_unshuffle.default,
     aten.slice.Tensor,
     aten.max_pool2d.default,
-    aten.avg_pool2d.default,
     aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec,
     aten.pad.default,

@@ -21,8 +21,10 @@ import onnx
 import torch
 from edgesr.export.lower.ops import depth_to_space, space_to_depth
 from edgesr.export.onnx.builder import OFFSET, TYPES, Builder, Emit
+from edgesr.export.onnx.whole import emit_bilinear, emit_mean
 from edgesr.export.writers import Shape
 from edgesr.quantize import QuantizedGraph
+from edgesr.quantize.exact import TABLE_CLEARANCE
 from edgesr.quantize.integer import check, clip_codes
 from edgesr.quantize.scheme import HIGHEST, LOWEST
 from torch import fx
@@ -169,22 +171,28 @@ def _max_pool(kernel: Any, stride: Any = None, *rest: Any) -> dict[str, Any]:
     return {**_pool(stride, padding, kernel), "dilations": dilation, "ceil_mode": int(ceil)}
 
 
-def _avg_pool(b: Builder, node: fx.Node) -> None:
-    x, kernel, *rest = _arguments(node)
-    defaults: list[Any] = [None, (0, 0), False, True, None]
-    stride, padding, ceil, inclusive, divisor = rest + defaults[len(rest) :]
-    if divisor is not None:
-        raise UnsupportedError(f"layer `{layer_of(node)}` ({node.name}): a pooling with a divisor")
-    attributes = _pool(stride, padding, kernel)
-    attributes |= {"ceil_mode": int(ceil), "count_include_pad": int(inclusive)}
-    b.finish(node, b.emit("AveragePool", [b.real(x)], f"{node.name}.op", **attributes))
+def _has_codes(b: Builder, node: fx.Node) -> bool:
+    """Whether this operator works on 8-bit codes: not in a float island, not on 16 bits."""
+    return not b.is_float(node) and b.params(node).bits == 8
 
 
 def _mean(b: Builder, node: fx.Node) -> None:
     x, axes, *rest = _arguments(node)
-    inputs = [b.real(x), b.constant(f"{node.name}.axes", np.array(axes, np.int64))]
-    keep = int(bool(rest and rest[0]))
-    b.finish(node, b.emit("ReduceMean", inputs, f"{node.name}.op", keepdims=keep))
+    if not _has_codes(b, node):
+        inputs = [b.real(x), b.constant(f"{node.name}.axes", np.array(axes, np.int64))]
+        keepdims = int(bool(rest and rest[0]))
+        b.finish(node, b.emit("ReduceMean", inputs, f"{node.name}.op", keepdims=keepdims))
+        return
+    source, output = b.params(x), b.params(node)
+    ratio = np.float32(source.scale) / np.float32(output.scale)
+    zero_point, keep = source.zero_point + OFFSET, bool(rest and rest[0])
+    axes = [axis % 4 for axis in axes]
+    value = emit_mean(b, node.name, b.codes(x), axes, zero_point, ratio, keep=keep)
+    grid = [
+        b.constant("mean.unit", np.float32(1)),
+        b.constant(f"{node.name}.zero_point", np.uint8(output.zero_point + OFFSET)),
+    ]
+    b.set_codes(node, b.emit("QuantizeLinear", [value, *grid], node.name))
 
 
 def _pad(b: Builder, node: fx.Node) -> None:
@@ -201,8 +209,21 @@ def _pad(b: Builder, node: fx.Node) -> None:
     b.set_moved(node, "Pad", inputs, mode=name)
 
 
+def _root(b: Builder, node: fx.Node) -> None:
+    """Rounded down as in LiteRT: Q rounds to nearest, so half a code less goes in."""
+    value = b.emit("Sqrt", [b.real(_arguments(node)[0])], f"{node.name}.root")
+    if _has_codes(b, node):
+        less = np.float32(b.params(node).scale * (0.5 - TABLE_CLEARANCE / 4))
+        half = b.constant(f"{node.name}.half", less)
+        value = b.emit("Sub", [value, half], f"{node.name}.op")
+    b.finish(node, value)
+
+
 def _resize(b: Builder, node: fx.Node) -> None:
     linear = is_call(node, aten.upsample_bilinear2d.vec)
+    if linear and _has_codes(b, node):
+        _bilinear(b, node)
+        return
     x, size, *rest = _arguments(node)
     aligned, factors = rest if linear else (False, rest[0])
     source = b.real(x) if linear else b.moved(node, x)
@@ -221,6 +242,27 @@ def _resize(b: Builder, node: fx.Node) -> None:
     corners = "align_corners" if aligned else "pytorch_half_pixel"
     attributes = {"mode": "linear", "coordinate_transformation_mode": corners}
     b.finish(node, b.emit("Resize", inputs, f"{node.name}.op", **attributes))
+
+
+def _bilinear(b: Builder, node: fx.Node) -> None:
+    x, size, aligned, factors = _arguments(node)
+    if size is not None:
+        rows, columns = (_extent(b, s, f"{node.name}.size{i}") for i, s in enumerate(size))
+    else:
+        rows, columns = (
+            _scaled(b, node, x, axis, f) for axis, f in zip((2, 3), factors, strict=True)
+        )
+    resized = emit_bilinear(b, node.name, b.codes(x), (rows, columns), aligned=aligned)
+    b.set_codes(node, resized)
+
+
+def _scaled(b: Builder, node: fx.Node, x: Any, axis: int, factor: float) -> str:
+    """The side of `x` times a factor, rounded down."""
+    name = f"{node.name}.side{axis}"
+    side = b.emit("Shape", [b.codes(x)], name, start=axis, end=axis + 1)
+    number = b.emit("Cast", [side], f"{name}.float", to=onnx.TensorProto.FLOAT)
+    scaled = b.emit("Mul", [number, b.constant(f"{name}.by", np.float32(factor))], f"{name}.times")
+    return b.emit("Cast", [scaled], f"{name}.size", to=onnx.TensorProto.INT64)
 
 
 _ARITHMETIC = {
@@ -260,9 +302,8 @@ OPERATORS: dict[Any, Emit] = {
     aten.leaky_relu.default: _float("LeakyRelu", "alpha"),
     aten.sigmoid.default: _float("Sigmoid"),
     aten.tanh.default: _float("Tanh"),
-    aten.sqrt.default: _float("Sqrt"),
+    aten.sqrt.default: _root,
     aten.mean.dim: _mean,
-    aten.avg_pool2d.default: _avg_pool,
     aten.max_pool2d.default: _on_codes("MaxPool", _max_pool),
     aten.upsample_nearest2d.vec: _resize,
     aten.upsample_bilinear2d.vec: _resize,

@@ -1,52 +1,68 @@
-"""Random networks, random weights: the reference and two runtimes, code by code."""
+"""Random graphs in two runtimes, code by code; 2,000 of them in `benchmarks/results`."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+from dataclasses import replace
+
 import pytest
-import torch
+from edgesr.benchmarks import fuzz, fuzz_cases
 from edgesr.quantize import integer
-from small_networks import (
-    Frame,
-    difference,
-    in_litert,
-    in_onnxruntime,
-    onnxruntime_is_exact,
-    photo,
-    quantized,
-    random_body,
-    randomize,
-)  # fmt: skip
+from edgesr.quantize.exact import causes
+from small_networks import onnxruntime_is_exact
 
-from edgesr.graph import trace
-from edgesr.network import Network
+RUNTIMES = ["litert", "onnxruntime"] if onnxruntime_is_exact() else ["litert"]
+BATCH = 20
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_runtimes_agree_on_random_networks(seed, tmp_path):
-    """Three draws of weights each; a wiring is traced once, which is what takes the time."""
-    rng = np.random.default_rng(seed)
-    channels = int(rng.choice([4, 8, 12, 20]))
-    module = Frame(random_body(rng, channels), channels, int(rng.integers(1, 4)))
-    network = Network(module.eval(), f"random {seed}", module.scale)
-    graph = trace(network)
-    for draw in range(3):
-        torch.manual_seed(3 * seed + draw)
-        disturb(graph, rng)
-        integers = quantized(network, graph)
-        image = photo(24, 34, draw)
-        expected = integer.run(integers, image)
-        where = f"draw {draw} of {module.body}"
-        assert difference(in_litert(integers, image, tmp_path), expected) == 0, where
-        if onnxruntime_is_exact():
-            assert difference(in_onnxruntime(integers, image), expected) == 0, where
+@pytest.mark.parametrize("first", range(0, 200, BATCH))
+def test_runtimes_compute_the_reference(first):
+    records = fuzz.fuzz(range(first, first + BATCH), runtimes=RUNTIMES)
+    broken = [r.description for r in records if r.failures()]
+    assert not broken
+    assert sum(record.exact for record in records) > BATCH / 2
 
 
-def disturb(graph, rng):
-    """Weights of any size, biases, slopes."""
-    randomize(graph)
-    for parameter in graph.parameters():
-        if parameter.dim() == 1:
-            parameter.uniform_(*sorted(rng.uniform(-0.5, 1.2, 2)))
-        else:
-            parameter.mul_(rng.uniform(0.3, 3))
+def test_a_case_is_the_same_every_time():
+    one, again = fuzz_cases.make(17), fuzz_cases.make(17)
+    assert one.description == again.description
+    assert one.quantized.activations == again.quantized.activations
+    assert (one.images[-1] == again.images[-1]).all()
+
+
+@pytest.mark.parametrize("number", [1, 6, 7])
+def test_a_zero_point_off_by_one_is_noticed(number, tmp_path):
+    """The fuzz would see a writer that stores one wrong zero point."""
+    case = fuzz_cases.make(number)
+    name = fuzz_cases.calls_of(case.quantized.graph)[0].name
+    params = case.quantized.activations[name]
+    wrong = replace(params, zero_point=params.zero_point + (1 if params.zero_point < 0 else -1))
+    broken = replace(case.quantized, activations={**case.quantized.activations, name: wrong})
+    for runtime in RUNTIMES:
+        run = fuzz.OPENERS[runtime](broken, *case.images[0].shape[:2], tmp_path)
+        wanted = integer.run(case.quantized, case.images[-1]).transpose(2, 0, 1)
+        assert (run(case.images[-1]) + 128 != wanted).any(), runtime
+
+
+def test_a_product_with_halves_is_named():
+    """s_a s_b / s_out = 1 / 256 puts many products exactly between two codes."""
+    case = next(c for n in range(0, 400, 5) if "mul" in (c := fuzz_cases.make(n)).operators)
+    assert integer.is_exact(case.quantized)
+    node = next(
+        n for n in fuzz_cases.calls_of(case.quantized.graph) if fuzz_cases.name_of(n) == "mul"
+    )
+    known = dict(case.quantized.activations)
+    first, second = (known[x.name] for x in node.args)
+    known[node.name] = replace(known[node.name], scale=256 * first.scale * second.scale)
+    assert node.name in causes(replace(case.quantized, activations=known))
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    lines = tmp_path / "kept.jsonl"
+    fuzz.fuzz(range(1, 3), runtimes=["litert"], keep=lines)
+    lines.write_text(lines.read_text() + '{"seed": 0, "numb')
+    made = []
+    records = fuzz.fuzz(range(1, 4), runtimes=["litert"], keep=lines, report=made.append)
+    assert [record.number for record in records] == [1, 2, 3]
+    whole = [json.loads(line) for line in lines.read_text().splitlines() if line.endswith("}")]
+    assert [document["number"] for document in whole] == [1, 2, 3]
