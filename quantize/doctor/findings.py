@@ -117,8 +117,7 @@ def channel_ranges(d: Diagnosis) -> Iterator[Finding]:
             f"widest channel {layer.range_ratio:.0f} times the median",
             f"{len(layer.widest)} of {layer.channels} channels ({loud}) set the scale of all, and "
             f"{layer.drowned} others are left with fewer than 8 codes",
-            "equalize: scale the loud channels down and the next layer's weights up, same function",
-            remedies.equalize(d.subject), weight,
+            *_balance(d), weight,
         )  # fmt: skip
     if d.layers and not found:
         top = max(d.layers, key=lambda layer: layer.range_ratio)
@@ -129,7 +128,7 @@ def channel_ranges(d: Diagnosis) -> Iterator[Finding]:
 def gains(d: Diagnosis) -> Iterator[Finding]:
     """A whole layer that is scaled up beyond reason."""
     convs = [layer for layer in d.layers if layer.kind == "conv" and layer.gain > 0]
-    if len(convs) < 3:
+    if len(convs) < 3 or _equalized(d):  # which scales layers up on purpose
         return
     typical = median(layer.gain for layer in convs)
     broken = _behind_bicubic(d)
@@ -144,6 +143,19 @@ def gains(d: Diagnosis) -> Iterator[Finding]:
                 "scale the layer down and the next one up, or train again with weight decay",
                 remedies.equalize(d.subject), 1.0,
             )  # fmt: skip
+
+
+def _balance(d: Diagnosis) -> tuple[str, str]:
+    """Fix and command for channels of unequal range."""
+    if _equalized(d):
+        fix = "equalization could not reach these channels: keep the layer in 16 bits"
+        return fix, remedies.mix(d.subject)
+    fix = "equalize: scale the loud channels down and the next layer's weights up, same function"
+    return fix, remedies.equalize(d.subject)
+
+
+def _equalized(d: Diagnosis) -> bool:
+    return any(str(step).startswith("equalized") for step in d.calibration.get("steps", ()))
 
 
 def saturation(d: Diagnosis) -> Iterator[Finding]:

@@ -106,3 +106,23 @@ def test_an_image_too_small_is_refused(edgesr, tmp_path, quick):
         Pillow.fromarray(np.zeros((side, side, 3), np.uint8)).save(path)
         code, _, err = edgesr("doctor", "plain-m-x3", "--data", path, *quick)
         assert code in (2, 3) and "too small" in err and err.count("\n") == 1, err
+
+
+def test_the_commands_it_recommends_exist():
+    """Words after the model are options that the command has, in any of its groups."""
+    from edgesr.quantize.doctor import remedies
+    from typer.main import get_command
+
+    advised = [
+        remedies.equalize("NET"), remedies.recalibrate("NET"), remedies.correct("NET"),
+        remedies.mix("NET"), remedies.retrain("NET"), remedies.float_export("NET", "onnx"),
+    ]  # fmt: skip
+    for line in advised:
+        words = line.split()[1:]
+        command = get_command(cli.app)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+        needed = {p.opts[0] for p in command.params if p.required and p.opts[0].startswith("--")}
+        assert needed <= set(words), line

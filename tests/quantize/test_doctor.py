@@ -11,6 +11,7 @@ import torch
 from edgesr.quantize import integer
 from edgesr.quantize.doctor import Budget, Severity, examine
 from edgesr.quantize.doctor.places import places
+from edgesr.quantize.ptq import Recipe
 from sick_networks import (
     FIRST,
     SECOND,
@@ -80,7 +81,7 @@ def test_channels_a_hundred_times_too_loud_are_named_first(compensated):
     diagnosis = look(scaled(100, LOUD, compensated=compensated))
     first = diagnosis.findings[0]
     assert (first.severity, first.rule, first.layer) == (Severity.PROBLEM, "channel ranges", FIRST)
-    assert first.command == "edgesr quantize ptq NET --equalize"
+    assert first.command.startswith("edgesr quantize ptq NET --equalize")
     assert layer(diagnosis, FIRST).widest == (3, 4)
     assert layer(diagnosis, FIRST).drowned >= 10
 
@@ -101,6 +102,16 @@ def test_the_loud_channels_hide_in_the_plain_sqnr_but_not_in_the_median_channel(
     assert sick.sqnr_alone > fine.sqnr_alone - 1
     assert sick.sqnr_channels < fine.sqnr_channels - 20
     assert sick.impact < fine.impact - 10
+
+
+def test_the_treatment_it_names_heals():
+    photos = [photo(96, 96, seed) for seed in (1, 2)]
+    network = scaled(100, LOUD, compensated=True)
+    options = {"calibration": photos, "recipe": Recipe(rounding=False)}
+    healed = examine(network, [replace(sample(), hr=None)], **options)
+    assert [f for f in healed.findings if f.severity == Severity.PROBLEM] == []
+    assert layer(healed, FIRST).range_ratio < 8
+    assert healed.mean("against_float") > look(network).mean("against_float") + 20
 
 
 def test_a_whole_layer_scaled_up_is_named_though_int8_does_not_mind():
@@ -234,7 +245,7 @@ def test_a_layer_without_an_int8_form_is_named_instead_of_raised():
 def test_operators_that_runtimes_round_differently_are_listed():
     diagnosis = look(make("channel_attention"), target="onnx")
     kinds = {f.cause.split("`")[1] for f in found(diagnosis, "exactness")}
-    assert {"mul", "sigmoid", "mean"} <= kinds
+    assert {"mul", "sigmoid"} <= kinds
     assert not found(look(healthy()), "exactness")
 
 
