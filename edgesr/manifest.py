@@ -40,7 +40,7 @@ class Manifest:
     target: str
     """`tflite`, `onnx`, `openvino`, ..."""
     precision: str
-    """`fp32`, `fp16`, `int8`."""
+    """`fp32`, `fp16`, `int8`, `int16x8` (activations of 16 bits, weights of 8)."""
     scale: int
     colour: Colour
     value_range: float

@@ -31,7 +31,7 @@ from edgesr.export import onnx
 from edgesr.export.writers import Graph, Shape, Written
 from openvino import opset13 as operators
 
-from edgesr.errors import EnvironmentLimitError
+from edgesr.errors import EnvironmentLimitError, UnsupportedError
 from edgesr.network import Network
 
 
@@ -54,7 +54,13 @@ def write(
 
     Raises:
         EnvironmentLimitError: the folder cannot be written.
+        UnsupportedError: 16-bit activations.
     """
+    if precision == "int16x8":
+        raise UnsupportedError(
+            "OpenVINO reads 16-bit quantization but computes something else with it (100 of 255 "
+            "pixel values off, in 2026.3); export int8 or fp16 for it, int16x8 for tflite or onnx"
+        )
     start = time.perf_counter()
     wide = "fp32" if precision == "fp16" else precision
     source = onnx.build(graph, network, shape, precision=wide, io=io)

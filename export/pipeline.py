@@ -15,6 +15,7 @@ from edgesr.export import verify
 from edgesr.export.lower import lower, rewrites_of
 from edgesr.export.writers import WRITERS, Io, Written
 from edgesr.quantize import QuantizedGraph, quantize
+from edgesr.quantize.wide import widen
 from torch import fx
 
 from edgesr.analysis import macs, parameters, receptive_field
@@ -58,7 +59,8 @@ def export(
         model: a network from `edgesr.load` or `edgesr.models.create`; or a quantized graph, whose
             scales and integers are written as they are, so that every target gets the same.
         target: name of a file in `edgesr/targets`: `tflite`, `onnx`, `openvino`.
-        precision: `fp32`, `fp16` or `int8`; None is fp32, or what the quantized graph has.
+        precision: `fp32`, `fp16`, `int8` or `int16x8` (16-bit activations, 8-bit weights); None is
+            fp32, or what the quantized graph has.
         shape: (height, width) of the low-resolution input; None for any size, which TFLite
             does not offer.
         out: folder for the artifact, its manifest and its `verify.py`.
@@ -93,8 +95,9 @@ def export(
         proof = certificate.to_dict()
         _check_size(lowered, plain, shape)
         graph = lowered
-        if precision == "int8":
+        if precision.startswith("int"):
             graph = quantize(lowered, plain, _calibration(calibration))
+            graph = widen(graph) if precision == "int16x8" else graph
 
     with _scratch(Path(out)) as scratch:
         draft = scratch / path.name
@@ -168,7 +171,7 @@ def _precision(model: Network | QuantizedGraph, wanted: str | None) -> str:
 
 def _check(target: Target, precision: str, shape: Shape | None, io: str) -> None:
     if precision not in get_args(Precision):
-        raise UsageError(f"no precision `{precision}`; choose fp32, fp16 or int8")
+        raise UsageError(f"no precision `{precision}`; choose {', '.join(get_args(Precision))}")
     if io not in get_args(Io):
         raise UsageError(f"no io type `{io}`; choose uint8, int8 or float")
     if shape is None and not target.dynamic:
@@ -218,7 +221,7 @@ def _manifest(
     assert isinstance(graph, fx.GraphModule)
     field, halo = receptive_field(graph)
     pixels = None
-    if precision == "int8" and io != "float32":
+    if precision.startswith("int") and io != "float32":
         zero_point = 0 if io == "uint8" else -128
         pixels = Quantization(network.value_range / 255, zero_point)
     height, width = shape or (None, None)
@@ -231,7 +234,7 @@ def _manifest(
         colour=network.colour,
         value_range=network.value_range,
         layout=target.layout,
-        dtype=io if precision == "int8" else "float32",
+        dtype=io if precision.startswith("int") else "float32",
         height=height,
         width=width,
         pad_multiple=network.pad_multiple,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from edgesr.export import verify_script
 from edgesr.export.writers import WRITERS, Graph
-from edgesr.quantize import QuantizedGraph, integer
+from edgesr.quantize import QuantizedGraph, integer, wide
 from edgesr.quantize.islands import is_mixed
 from torch import fx
 
@@ -77,12 +77,12 @@ def check(artifact: Path, graph: Graph, network: Network) -> Parity:
     got = session.infer(verify_script.to_tensor(image, asdict(manifest)))
     want = _expected(graph, network, image, manifest)
     difference = np.abs(got.astype(np.float32) - want.astype(np.float32))
-    scale = 1.0 if manifest.precision == "int8" else network.value_range
+    scale = 1.0 if manifest.precision.startswith("int") else network.value_range
     worst = float(np.nan_to_num(difference, nan=np.inf).max()) / scale
     golden = session.infer(verify_script.to_tensor(pattern, asdict(manifest)))
     info = session.info()
     parity = Parity(
-        reference="integer reference" if manifest.precision == "int8" else "graph in torch",
+        reference="integer reference" if manifest.precision.startswith("int") else "graph in torch",
         runtime=f"{info.runtime} {info.version}",
         max_difference=worst,
         identical=float(np.mean(difference == 0)),
@@ -90,7 +90,7 @@ def check(artifact: Path, graph: Graph, network: Network) -> Parity:
         golden=_golden(golden, pattern),
     )
     if not parity.passed:
-        unit = "codes" if manifest.precision == "int8" else "of the value range"
+        unit = "codes" if manifest.precision.startswith("int") else "of the value range"
         layer = _first_divergence(artifact, graph, network, image, parity.tolerance)
         raise ParityError(
             f"{manifest.artifact} in {parity.runtime} differs from the {parity.reference} by "
@@ -157,6 +157,8 @@ def _laid_out(nhwc: Array, manifest: Manifest) -> Array:
 def _tolerance(graph: Graph, manifest: Manifest) -> float:
     if not isinstance(graph, QuantizedGraph):
         return FLOAT_TOLERANCE[manifest.precision]
+    if graph.precision == "int16x8":
+        return wide.tolerance(graph, manifest.target)
     if is_mixed(graph):
         # A float sum near half a code may fall to either side, and each layer after it may carry
         # that one code further, as `integer.tolerance` says of inexact operators.

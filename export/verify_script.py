@@ -76,7 +76,7 @@ def main() -> int:
     difference = np.abs(got.reshape(-1)[positions(got.size)].astype(np.float64) - want)
     identical = float(np.mean(difference == 0))
     allowed = manifest["parity"]["tolerance"]
-    if manifest["precision"] != "int8":
+    if not manifest["precision"].startswith("int"):
         allowed *= manifest["value_range"]
     good = bool(difference.max() <= allowed)
     sys.stdout.write(

@@ -151,10 +151,10 @@ def _node(
         return result
     _demand(op == "call_function", f"`{name}` is of unknown kind {op!r}")
     target = VOCABULARY.get(str(entry.get("target")))
-    _demand(
-        target is not None,
-        f"`{name}` calls {entry.get('target')!r}, which this edgesr does not run from a file",
-    )
+    if target is None:
+        raise BadFileError(
+            f"`{name}` calls {entry.get('target')!r}, which this edgesr does not run from a file"
+        )
     _demand(all(_is_name(key) for key in kwargs), f"`{name}` has arguments without a name")
     named = {key: _decode(value, known, name) for key, value in kwargs.items()}
     node: fx.Node = graph.graph.call_function(target, values, named)

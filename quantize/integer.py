@@ -85,13 +85,18 @@ def execute(
     """
     check(quantized.graph)
     floating = float_nodes(quantized)
+    kernels, is_wide = KERNELS, quantized.precision == "int16x8"
+    if is_wide:
+        from edgesr.quantize import wide  # which is made of this module
+
+        kernels, x = wide.KERNELS, wide.input_codes(x)
 
     class Runner(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             if n.name in floating:
                 result = run_float(quantized, n, *self.fetch_args_kwargs_from_env(n))
-            elif n.op == "call_function" and n.target in KERNELS:
-                result = KERNELS[n.target](self._step(n))
+            elif n.op == "call_function" and n.target in kernels:
+                result = kernels[n.target](self._step(n))
             else:
                 result = super().run_node(n)
             if visit is not None and n.name in quantized.activations and n.op != "output":
@@ -106,7 +111,7 @@ def execute(
 
     with torch.inference_mode():
         output: Tensor = Runner(quantized.graph).run(x)
-    return output
+    return wide.output_codes(quantized, output) if is_wide else output
 
 
 def check(graph: fx.GraphModule) -> None:
@@ -229,9 +234,10 @@ def clip(step: Step) -> Tensor:
 def clip_codes(node: fx.Node, params: QParams) -> tuple[int, int]:
     """The smallest and largest code a ReLU or clamp lets through."""
     low, high = (0.0, None) if is_call(node, aten.relu.default) else node.args[1:3]
-    lowest = LOWEST if low is None or math.isinf(low) else params.code_of(low)  # type: ignore[arg-type]
-    highest = HIGHEST if high is None or math.isinf(high) else params.code_of(high)  # type: ignore[arg-type]
-    return min(max(lowest, LOWEST), HIGHEST), max(min(highest, HIGHEST), LOWEST)
+    least, most = params.codes
+    lowest = least if low is None or math.isinf(low) else params.code_of(low)  # type: ignore[arg-type]
+    highest = most if high is None or math.isinf(high) else params.code_of(high)  # type: ignore[arg-type]
+    return min(max(lowest, least), most), max(min(highest, most), least)
 
 
 def leaky_relu(step: Step) -> Tensor:

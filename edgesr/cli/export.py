@@ -38,7 +38,11 @@ def export_command(
     ],
     target: Annotated[str, typer.Option(help="tflite, onnx or openvino.")] = "tflite",
     precision: Annotated[
-        str | None, typer.Option(help="fp32 (default), fp16 or int8; quantized files have theirs.")
+        str | None,
+        typer.Option(
+            help="fp32 (default), fp16, int8, or int16x8 (16-bit activations, 8-bit weights); "
+            "quantized files have theirs."
+        ),
     ] = None,
     shape: Annotated[
         str | None,

@@ -12,7 +12,8 @@ from typing import Literal
 
 from edgesr.errors import UsageError
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int16x8"]
+"""`int16x8`: activations of 16 bits, weights of 8."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Target:
     """Whether one file can take images of any size."""
     float_forms: Forms
     int8_forms: Forms
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int16x8")
 
     def forms(self, precision: str) -> Forms:
         """The spelling for this precision.
@@ -57,7 +58,7 @@ class Target:
             raise UsageError(
                 f"{self.name} is not written in `{precision}`; choose {', '.join(self.precisions)}"
             )
-        return self.int8_forms if precision == "int8" else self.float_forms
+        return self.int8_forms if precision.startswith("int") else self.float_forms
 
 
 INT8_FORMS = Forms(anchor="conv", clip="saturate", shuffle="depth_to_space", prelu="prelu")

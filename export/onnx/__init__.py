@@ -35,7 +35,7 @@ def write(
     Args:
         graph: lowered float graph for fp32 and fp16, quantized graph for int8.
         shape: (height, width), or None for any size.
-        precision: `fp32`, `fp16` (float32 at both ends) or `int8`.
+        precision: `fp32`, `fp16` (float32 at both ends), `int8` or `int16x8`.
         io: element type at both ends of an int8 model: `uint8`, `int8` or `float32`.
     """
     start = time.perf_counter()
@@ -49,7 +49,7 @@ def build(
     graph: Graph, network: Network, shape: Shape, *, precision: str = "fp32", io: str = "uint8"
 ) -> onnx.ModelProto:
     """The model, checked, not written."""
-    if isinstance(graph, QuantizedGraph) != (precision == "int8"):
+    if isinstance(graph, QuantizedGraph) != precision.startswith("int"):
         raise UsageError(f"`{precision}` does not fit a {type(graph).__name__}")
     if isinstance(graph, QuantizedGraph):
         from edgesr.export.onnx.int8 import to_qdq

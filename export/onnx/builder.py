@@ -13,6 +13,8 @@ from edgesr.export.onnx import OPSET
 from edgesr.export.writers import Shape
 from edgesr.quantize import QParams, QuantizedGraph
 from edgesr.quantize.islands import float_nodes
+from edgesr.quantize.scheme import LOWEST
+from edgesr.quantize.wide import STEPS
 from onnx import TensorProto, helper, numpy_helper
 from torch import fx
 
@@ -23,6 +25,8 @@ aten = torch.ops.aten
 TYPES = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "float32": TensorProto.FLOAT}
 IR_VERSION = 8
 """The one that came with opset 18."""
+WIDE_OPSET, WIDE_IR_VERSION = 21, 10
+"""The first that quantizes to int16."""
 OFFSET = 128
 """uint8 code minus int8 code."""
 
@@ -37,6 +41,7 @@ class Builder:
         self.constants: dict[str, onnx.TensorProto] = {}
         self._floating = float_nodes(quantized)
         self._islands: set[str] = set()
+        self._narrowed: dict[fx.Node, str] = {}
         self._in_island = False
         self._codes: dict[fx.Node, str] = {}
         self._real: dict[fx.Node, str] = {}
@@ -55,9 +60,10 @@ class Builder:
         x = helper.make_tensor_value_info("x", TYPES[io], [1, channels, *sides])
         y = helper.make_tensor_value_info("y", TYPES[io], [1, None, None, None])
         graph = helper.make_graph(self.nodes, "edgesr", [x], [y], list(self.constants.values()))
-        opsets = [helper.make_opsetid("", OPSET)]
+        wide = self.quantized.precision == "int16x8"
+        opsets = [helper.make_opsetid("", WIDE_OPSET if wide else OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="edgesr")
-        model.ir_version = IR_VERSION
+        model.ir_version = WIDE_IR_VERSION if wide else IR_VERSION
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
 
     def _is_made(self, node: fx.Node) -> bool:
@@ -126,12 +132,28 @@ class Builder:
         self.set_codes(node, node.name)
 
     def moved(self, reader: fx.Node, node: Any) -> str:
-        """What an operator that moves values reads: codes, or floats in an island."""
-        return self.real(node) if self.is_float(reader) else self.codes(node)
+        """What an operator that moves values reads: codes, or floats in an island.
+
+        On 16-bit codes runtimes have few operators, on floats all; moving exact multiples of a
+        scale and quantizing them again gives the same codes.
+        """
+        if self.is_float(reader) or self._is_wide(reader):
+            return self.real(node)
+        if self._is_wide(node):
+            if node not in self._narrowed:
+                name = f"{node.name}.narrow"
+                inputs = [self.real(node), *self._grid(reader)]
+                self._narrowed[node] = self.emit("QuantizeLinear", inputs, name)
+            return self._narrowed[node]
+        return self.codes(node)
+
+    def _is_wide(self, node: fx.Node) -> bool:
+        params = self.quantized.activations.get(node.name)
+        return params is not None and params.bits == 16
 
     def set_moved(self, node: fx.Node, kind: str, inputs: list[str], **attributes: Any) -> None:
         """Append an operator that moves values."""
-        if self.is_float(node):
+        if self.is_float(node) or self._is_wide(node):
             self.quantize(node, self.emit(kind, inputs, f"{node.name}.op", **attributes))
         else:
             self.set_codes(node, self.emit(kind, inputs, node.name, **attributes))
@@ -153,11 +175,26 @@ class Builder:
         scale = self.constant(f"{node.name}.scale", np.float32(params.scale))
         if signed:
             return [scale, self.constant(f"{node.name}.zero_int8", np.int8(params.zero_point))]
+        if params.bits == 16:
+            return [scale, self.constant(f"{node.name}.zero_point", np.int16(params.zero_point))]
         zero = self.constant(f"{node.name}.zero_point", np.uint8(params.zero_point + OFFSET))
         return [scale, zero]
 
+    def _pixels(self, node: fx.Node, io: str) -> list[str]:
+        """Scale and zero point of 8-bit pixels at either end of a 16-bit graph."""
+        scale = self.constant(f"{node.name}.pixel", np.float32(self.params(node).scale * STEPS))
+        kind = np.int8(LOWEST) if io == "int8" else np.uint8(0)
+        return [scale, self.constant(f"{node.name}.pixel_zero_{io}", kind)]
+
     def _input(self, io: str) -> None:
         node = input_of(self.graph)
+        if self.params(node).bits == 16:
+            name = "x"
+            if io != "float32":
+                name = self.emit("DequantizeLinear", ["x", *self._pixels(node, io)], "x.float")
+            self.emit("QuantizeLinear", [name, *self._grid(node)], "x.codes")
+            self.set_codes(node, "x.codes")
+            return
         if io == "uint8":
             self.set_codes(node, "x")
             return
@@ -169,7 +206,13 @@ class Builder:
 
     def _output(self, io: str) -> None:
         node = output_of(self.graph)
-        if io == "uint8":
+        if self.params(node).bits == 16:
+            inputs = [self.real(node), *self._pixels(node, io)]
+            if io == "float32":
+                self.emit("Identity", inputs[:1], "y")
+            else:
+                self.emit("QuantizeLinear", inputs, "y")
+        elif io == "uint8":
             self.emit("Identity", [self.codes(node)], "y")
             self._skip_identity()
         elif io == "int8":

@@ -97,6 +97,12 @@ def _integers(b: Builder, node: fx.Node, x: fx.Node) -> list[str]:
         b.constant(f"{node.name}.weight_scale", scale),
         b.constant(f"{node.name}.weight_zero", np.zeros(len(scale), np.int8)),
     ]
+    if weights.bias.dtype == torch.int64:  # ONNX dequantizes int32 at most
+        real = (weights.bias.double() * (weights.scale.double() * float(step))).float()
+        return [
+            b.emit("DequantizeLinear", kernel, f"{node.name}.weight_real", axis=0),
+            b.constant(f"{node.name}.bias", real.numpy()),
+        ]
     bias = [
         b.constant(f"{node.name}.bias", weights.bias.numpy()),
         b.constant(f"{node.name}.bias_scale", scale * step),
@@ -130,8 +136,8 @@ def _clamp(b: Builder, node: fx.Node) -> None:
         b.quantize(node, b.emit("Clip", [b.real(x), *ends], f"{node.name}.op"))
         return
     low, high = clip_codes(node, b.params(node))
-    if (low, high) == (LOWEST, HIGHEST):
-        b.set_codes(node, b.codes(x))
+    if (low, high) == b.params(node).codes == (LOWEST, HIGHEST):
+        b.set_codes(node, b.moved(node, x))
         return
     scale, zero = b.params(node).scale, b.params(node).zero_point
     bounds = [
@@ -200,7 +206,7 @@ def _pad(b: Builder, node: fx.Node) -> None:
     left, right, top, bottom = [*sides, 0, 0][:4]
     borders = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
     inputs = [b.moved(node, x), b.constant(f"{node.name}.sides", borders)]
-    if mode == "constant" and b.is_float(node):
+    if mode == "constant" and (b.is_float(node) or b.params(node).bits == 16):
         inputs.append(b.constant(f"{node.name}.fill", np.float32(value or 0.0)))
     elif mode == "constant":
         fill = b.params(node).code_of(float(value or 0.0)) + OFFSET

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.tflite.builder import Array, ModelBuilder
 from edgesr.export.tflite.fusion import NONE, Fusion
-from edgesr.export.tflite.versions import VERSIONS
+from edgesr.export.tflite.versions import VERSIONS, WIDE
 from edgesr.quantize.islands import float_nodes
 from edgesr.quantize.scheme import QParams, QuantizedGraph
 from torch import Tensor, fx
@@ -43,6 +43,10 @@ class Emission:
     """`scales` while an integer operator is written; None while a float one is, which in an int8
     file is part of an island: what it reads is dequantized, what integers read of it quantized."""
     _floating: frozenset[str] = field(init=False)
+    _narrow: QParams | None = field(init=False, default=None)
+    """Quantization of the operator that is written, if that has 8 bits: 16-bit codes that it reads
+    are brought to it."""
+    _narrowed: dict[int, int] = field(default_factory=dict)
     _reals: dict[int, int] = field(default_factory=dict)
     """Tensor of codes to the tensor of its floats."""
     _awaiting: dict[int, int] = field(default_factory=dict)
@@ -55,12 +59,14 @@ class Emission:
     @contextmanager
     def writing(self, node: fx.Node) -> Iterator[None]:
         """In the arithmetic of this operator."""
-        before = self.quantized
+        before = self.quantized, self._narrow
         self.quantized = None if node.name in self._floating else self.scales
+        scale = self._scale(node) if self.quantized is not None else None
+        self._narrow = scale if scale is not None and scale.bits == 8 else None
         try:
             yield
         finally:
-            self.quantized = before
+            self.quantized, self._narrow = before
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -73,6 +79,9 @@ class Emission:
         index = self.indices[node]
         if self.quantized is None and self._scale(node) is not None:
             return self._dequantized(node, index)
+        scale = self._scale(node)
+        if self._narrow is not None and scale is not None and scale.bits == 16:
+            return self.narrowed(node, index, self._narrow)
         return index
 
     def shape(self, node: Any) -> Shape:
@@ -86,7 +95,19 @@ class Emission:
 
     def params(self, node: fx.Node) -> QParams | None:
         """Quantization of a node's value as the operator that is written sees it; else None."""
-        return None if self.quantized is None else self.quantized.activations[node.name]
+        if self.quantized is None:
+            return None
+        params = self.quantized.activations[node.name]
+        return self._narrow if params.bits == 16 and self._narrow is not None else params
+
+    def narrowed(self, node: fx.Node, codes: int, params: QParams) -> int:
+        """16-bit codes on the scale of 8-bit ones; made once."""
+        if codes not in self._narrowed:
+            result = self.temporary(f"{node.name}_narrowed", self.shape(node), params)
+            options, version = schema.QuantizeOptionsT(), WIDE["QUANTIZE"]
+            self.builder.operator("QUANTIZE", [codes], [result], options, version=version)
+            self._narrowed[codes] = result
+        return self._narrowed[codes]
 
     def _scale(self, node: fx.Node) -> QParams | None:
         return None if self.scales is None else self.scales.activations.get(node.name)
@@ -123,7 +144,7 @@ class Emission:
         if params is None:
             return self.builder.tensor(name, nhwc(nchw), np.float32)
         return self.builder.tensor(
-            name, nhwc(nchw), np.int8, scale=params.scale, zero_point=params.zero_point
+            name, nhwc(nchw), type_of(params), scale=params.scale, zero_point=params.zero_point
         )
 
     def weights(self, name: str, values: Array) -> int:
@@ -137,9 +158,9 @@ class Emission:
         return index
 
     def codes(self, name: str, values: Array, params: QParams) -> int:
-        """An int8 constant, given as codes."""
+        """An integer constant, given as codes."""
         return self.builder.tensor(
-            name, values.shape, np.int8, data=values,
+            name, values.shape, type_of(params), data=values,
             scale=params.scale, zero_point=params.zero_point,
         )  # fmt: skip
 
@@ -164,10 +185,15 @@ class Emission:
             UnsupportedError: the operator has no int8 kernel and the graph is int8.
         """
         versions = VERSIONS[name]
-        if version is None:
+        params = self._scale(node)
+        wide = self.quantized is not None and params is not None and params.bits == 16
+        if wide:
+            version = WIDE.get(name)
+        elif version is None:
             version = versions.floating if self.quantized is None else versions.integer
         if version is None:
-            raise unsupported(node, f"{name} has no int8 kernel; export in fp32 or fp16")
+            kind = "int16" if wide else "int8"
+            raise unsupported(node, f"{name} has no {kind} kernel; export in fp32 or fp16")
         self.builder.operator(name, inputs, [output], options, version=version)
         if output in self._awaiting:
             codes, options = self._awaiting.pop(output), schema.QuantizeOptionsT()
@@ -178,6 +204,11 @@ class Emission:
 def unsupported(node: fx.Node, reason: str) -> UnsupportedError:
     """The error for a layer TFLite cannot express as it stands."""
     return UnsupportedError(f"layer `{layer_of(node)}` ({node.name}, {node.target}): {reason}")
+
+
+def type_of(params: QParams) -> type[np.int8] | type[np.int16]:
+    """Element type of codes."""
+    return np.int8 if params.bits == 8 else np.int16
 
 
 def nhwc(nchw: Shape) -> Shape:

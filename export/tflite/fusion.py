@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.lower.editor import arguments
 from edgesr.export.lower.merge import bounds
 from edgesr.quantize.islands import float_nodes
-from edgesr.quantize.scheme import HIGHEST, LOWEST, QuantizedGraph
+from edgesr.quantize.scheme import QuantizedGraph
 from torch import fx
 
 from edgesr.graph import aten, is_call
@@ -52,12 +52,13 @@ def plan(graph: fx.GraphModule, quantized: QuantizedGraph | None) -> Fusion:
         activation = ACTIVATIONS.get(interval)
         if quantized is not None and node.name not in floating:
             low, high = clip_codes(node, quantized)
-            if (low, high) == (LOWEST, HIGHEST):
+            most = quantized.activations[node.name].codes
+            if (low, high) == most:
                 fusion.identities.add(node)
                 continue
             # Only a ReLU's bound is a code that every kernel computes alike.
             zero_point = quantized.activations[node.name].zero_point
-            if (low, high) != (zero_point, HIGHEST) or _params_differ(quantized, producer, node):
+            if (low, high) != (zero_point, most[1]) or _params_differ(quantized, producer, node):
                 activation = None
             else:
                 activation = ACTIVATIONS[0.0, math.inf]
@@ -77,7 +78,8 @@ def clip_codes(node: fx.Node, quantized: QuantizedGraph) -> tuple[int, int]:
     assert interval is not None
     params = quantized.activations[node.name]
     low, high = (limit if math.isinf(limit) else params.code_of(limit) for limit in interval)
-    return int(min(max(low, LOWEST), HIGHEST)), int(max(min(high, HIGHEST), LOWEST))
+    least, most = params.codes
+    return int(min(max(low, least), most)), int(max(min(high, most), least))
 
 
 def _params_differ(quantized: QuantizedGraph, producer: fx.Node, node: fx.Node) -> bool:

@@ -57,11 +57,23 @@ VERSIONS = {
     "TRANSPOSE_CONV": Versions(3, None),
 }
 
+WIDE = {
+    "ADD": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5,
+    "DEQUANTIZE": 3, "LEAKY_RELU": 2, "LOGISTIC": 3, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3,
+    "MINIMUM": 4, "MIRROR_PAD": 3, "MUL": 4, "PAD": 3, "PADV2": 3, "QUANTIZE": 2, "RELU": 3,
+    "RESIZE_BILINEAR": 4, "RESIZE_NEAREST_NEIGHBOR": 4, "SLICE": 4, "STRIDED_SLICE": 6, "SUB": 5,
+    "TANH": 3,
+}  # fmt: skip
+"""Versions of operators on int16; those that are not here have no such kernel."""
+
 GROUPED_CONV = 6
 """CONV_2D whose kernel has fewer input channels than the map."""
 
 _RUNTIMES = {
+    ("ADD", 3): "2.4.0",
+    ("CONV_2D", 4): "2.3.0",
     ("CONV_2D", GROUPED_CONV): "2.9.0",
+    ("DEPTHWISE_CONV_2D", 5): "2.3.0",
     ("DEPTH_TO_SPACE", 1): "2.1.0",
     ("DEQUANTIZE", 3): "1.15.0",
     ("LEAKY_RELU", 2): "2.3.0",

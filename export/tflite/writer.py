@@ -15,12 +15,14 @@ from edgesr.export.tflite.emission import Emission, nhwc, unsupported
 from edgesr.export.tflite.fusion import plan
 from edgesr.export.tflite.operators import EMITTERS
 from edgesr.export.tflite.versions import VERSIONS
-from edgesr.quantize.scheme import QParams, QuantizedGraph
+from edgesr.quantize.scheme import LOWEST, QParams, QuantizedGraph
+from edgesr.quantize.wide import STEPS
 from torch import fx
 
 from edgesr.graph import input_of, output_of, shapes, tensor_nodes
 from edgesr.manifest import write_atomically
 from edgesr.network import Network
+from edgesr.targets import Precision
 
 Io = Literal["uint8", "int8", "float32"]
 INPUT, OUTPUT = "x", "y"
@@ -44,7 +46,7 @@ def write(
     width: int,
     *,
     io: Io = "uint8",
-    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    precision: Precision = "fp32",
 ) -> Written:
     """Write `path`: NHWC, static shapes, one image in, one image out.
 
@@ -91,7 +93,7 @@ def _begin(emission: Emission, io: Io) -> int:
     """The input tensor, and what brings it into the graph's own type."""
     node = input_of(emission.module)
     shape, params = emission.shape(node), emission.params(node)
-    if params is None or io == "int8":
+    if params is None or (io == "int8" and params.bits == 8):
         emission.indices[node] = emission.temporary(INPUT, shape, params)
         return emission.indices[node]
     outer = _outer(emission, INPUT, shape, params, io)
@@ -105,6 +107,9 @@ def _end(emission: Emission, io: Io) -> int:
     node = output_of(emission.module)
     params = emission.params(node)
     inner = emission.read(node)
+    if params is not None and params.bits == 16:
+        params = QParams(params.scale * STEPS, LOWEST)
+        inner = emission.narrowed(node, inner, params)
     if params is None or io == "int8":
         return inner
     outer = _outer(emission, OUTPUT, emission.shape(node), params, io)
@@ -115,10 +120,11 @@ def _end(emission: Emission, io: Io) -> int:
 def _outer(emission: Emission, name: str, nchw: tuple[int, ...], params: QParams, io: Io) -> int:
     if io == "float32":
         return emission.builder.tensor(name, nhwc(nchw), np.float32)
-    zero_point = params.zero_point + 128
-    return emission.builder.tensor(
-        name, nhwc(nchw), np.uint8, scale=params.scale, zero_point=zero_point
-    )
+    scale = params.scale * (STEPS if params.bits == 16 else 1)
+    if io == "int8":
+        return emission.builder.tensor(name, nhwc(nchw), np.int8, scale=scale, zero_point=LOWEST)
+    zero_point = 0 if params.bits == 16 else params.zero_point - LOWEST
+    return emission.builder.tensor(name, nhwc(nchw), np.uint8, scale=scale, zero_point=zero_point)
 
 
 def _convert(emission: Emission, name: str, source: int, result: int, io: Io) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.lower.editor import arguments
 from edgesr.export.lower.merge import bounds
-from edgesr.export.tflite.emission import Emission, unsupported
+from edgesr.export.tflite.emission import Emission, type_of, unsupported
 from edgesr.export.tflite.fusion import clip_codes
 from edgesr.export.tflite.operators.table import emits
-from edgesr.quantize.scheme import HIGHEST, LOWEST
 from torch import fx
 
 from edgesr.graph import aten
@@ -59,13 +58,14 @@ def _integer_clip(emission: Emission, node: fx.Node) -> None:
         emission.indices[node] = emission.read(x)
         return
     low, high = clip_codes(node, emission.quantized)
-    if (low, high) == (params.zero_point, HIGHEST):
+    least, most = params.codes
+    if (low, high) == (params.zero_point, most):
         emission.emit(node, "RELU", [emission.read(x)], emission.output(node))
         return
     limits: list[tuple[str, float]] = []
-    if low > LOWEST:
+    if low > least:
         limits.append(("MAXIMUM", low))
-    if high < HIGHEST:
+    if high < most:
         limits.append(("MINIMUM", high))
     _limit(emission, node, emission.read(x), limits)
 
@@ -78,7 +78,7 @@ def _limit(emission: Emission, node: fx.Node, x: int, limits: list[tuple[str, fl
         if params is None:
             bound = emission.weights(label, np.asarray(value, np.float32))
         else:
-            bound = emission.codes(label, np.asarray(value, np.int8), params)
+            bound = emission.codes(label, np.asarray(value, type_of(params)), params)
         y = (
             emission.output(node)
             if last
@@ -113,6 +113,8 @@ def squash(emission: Emission, node: fx.Node) -> None:
     """int8 kernels prescribe the output's quantization."""
     name, scale, zero_point = _SQUASHES[node.target]
     params = emission.params(node)
+    if params is not None and params.bits == 16:
+        scale, zero_point = 2.0**-15, 0
     if params is not None and (params.scale, params.zero_point) != (scale, zero_point):
         raise unsupported(node, f"int8 {name} wants an output scale of {scale} around {zero_point}")
     emission.emit(node, name, [emission.read(arguments(node)[0])], emission.output(node))

@@ -28,6 +28,8 @@ def binary(emission: Emission, node: fx.Node) -> None:
     name, kind = _BINARY[node.target]
     options = kind()
     options.fusedActivationFunction = emission.activation(node)
+    if hasattr(options, "potScaleInt16"):
+        options.potScaleInt16 = False  # any 16-bit scale, not powers of two alone
     inputs = [_operand(emission, node, position) for position in range(2)]
     emission.emit(node, name, inputs, emission.output(node), options)
 

@@ -93,13 +93,13 @@ def _weights(emission: Emission, node: fx.Node, kernel: Array, *, depthwise: boo
     params = emission.params(arguments(node)[0])
     assert params is not None
     scale = to_numpy(integers.scale)
-    weight = laid_out(integers.weight.numpy())
+    weight, bias = laid_out(integers.weight.numpy()), integers.bias.numpy()
     return [
         emission.builder.tensor(
             f"{node.name}_weight", weight.shape, np.int8, data=weight, scale=scale, axis=axis
         ),
         emission.builder.tensor(
-            f"{node.name}_bias", scale.shape, np.int32, data=integers.bias.numpy(),
+            f"{node.name}_bias", scale.shape, bias.dtype, data=bias,
             scale=scale * np.float32(params.scale),
         ),
     ]  # fmt: skip

@@ -8,10 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.lower.editor import arguments
 from edgesr.export.lower.ops import depth_to_space, space_to_depth
-from edgesr.export.tflite.emission import Emission, nhwc, unsupported
+from edgesr.export.tflite.emission import Emission, nhwc, type_of, unsupported
 from edgesr.export.tflite.fusion import NONE
 from edgesr.export.tflite.operators.table import emits
-from edgesr.quantize.scheme import LOWEST
 from torch import fx
 
 from edgesr.graph import aten, is_call
@@ -124,7 +123,7 @@ def _pad(emission: Emission, node: fx.Node) -> None:
         if params is None:
             fill = emission.weights(f"{node.name}_value", np.asarray(value, np.float32))
         else:
-            code = np.asarray(params.code_of(float(value)), np.int8)
+            code = np.asarray(params.code_of(float(value)), type_of(params))
             fill = emission.codes(f"{node.name}_value", code, params)
         emission.emit(node, "PADV2", [*inputs, fill], emission.output(node), schema.PadV2OptionsT())
 
@@ -151,7 +150,9 @@ def write_pad(
         smallest = np.asarray(np.finfo(np.float32).min, np.float32)
         fill = emission.weights(f"{node.name}_lowest", smallest)
     else:
-        fill = emission.codes(f"{node.name}_lowest", np.asarray(LOWEST, np.int8), params)
+        fill = emission.codes(
+            f"{node.name}_lowest", np.asarray(params.codes[0], type_of(params)), params
+        )
     emission.emit(node, "PADV2", [*inputs, fill], padded, schema.PadV2OptionsT())
     return padded
 
