@@ -7,7 +7,6 @@ spans six orders of magnitude, scales from photos or drawn at random under the r
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -81,6 +80,7 @@ def _draw(number: int, rng: np.random.Generator) -> Case:
         for _ in range(int(rng.integers(2, 9))):
             sketch.draw()
     graph = sketch.finish()
+    _check_any_size(graph)
     network = Network(graph, f"case {number}", 1)
     images = _images(rng, sketch.height, sketch.width)
     by_photo = bool(rng.random() < 0.5)
@@ -92,6 +92,14 @@ def _draw(number: int, rng: np.random.Generator) -> Case:
         quantized = _without_tail(quantized)
     kind: Kind = "operator" if alone else "network" if by_photo else "scales"
     return Case(number, kind, quantized, images)
+
+
+def _check_any_size(graph: fx.GraphModule) -> None:
+    """Sides may agree by chance; a network's agree at every size."""
+    try:
+        shapes(graph, 192, 192)
+    except RuntimeError as error:
+        raise UnsupportedError("tensors of unequal sides meet") from error
 
 
 def calls_of(graph: fx.GraphModule) -> list[fx.Node]:
@@ -466,11 +474,3 @@ def _images(rng: np.random.Generator, height: int, width: int) -> list[Image]:
         smooth.astype(np.uint8),
         noise,
     ]
-
-
-def operators_in(cases: list[Case]) -> Counter[str]:
-    """How often each operator was drawn."""
-    return Counter(name for case in cases for name in case.operators)
-
-
-__all__ = ["Case", "calls_of", "cut", "make", "name_of", "operators_in", "shapes"]

@@ -86,18 +86,27 @@ def write(
 
 
 def _keep_roundings(model: openvino.Model) -> None:
-    """Spell the FakeQuantize between an operator and a sum out, so that no fusion drops it."""
+    """Spell the FakeQuantize between a convolution and a sum out, so that no fusion drops it."""
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Add":
             continue
         for operand in node.inputs():
             source = operand.get_source_output()
-            if (
-                source.get_node().get_type_name() == "FakeQuantize"
-                and len(source.get_target_inputs()) == 1
-            ):
+            if _is_lone_quantizer(source) and _is_convolution(source.get_node().input_value(0)):
                 operand.replace_source_output(_spelled_out(source.get_node()))
     model.validate_nodes_and_infer_types()
+
+
+def _is_lone_quantizer(port: openvino.Output) -> bool:
+    return port.get_node().get_type_name() == "FakeQuantize" and len(port.get_target_inputs()) == 1
+
+
+def _is_convolution(port: openvino.Output) -> bool:
+    """A convolution, with its bias and ReLU if it has them."""
+    node = port.get_node()
+    while node.get_type_name() in ("Relu", "Add"):
+        node = node.input_value(0).get_node()
+    return node.get_type_name() in ("Convolution", "GroupConvolution")
 
 
 def _spelled_out(quantizer: openvino.Node) -> openvino.Output:
