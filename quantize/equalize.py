@@ -23,6 +23,9 @@ aten = torch.ops.aten
 
 LARGEST_FACTOR = 2.0**12
 """Beyond it a channel carries next to nothing, and its weights would vanish in their scale."""
+HEADROOM = 0.7
+"""How much of its tensor's range a channel is scaled up to fill. Photos to come hold values that
+the calibration did not; filled to the brim, every channel would clip there, not just the widest."""
 _SIDE = 192
 
 Extremes = dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
@@ -52,7 +55,7 @@ def equalize(graph: fx.GraphModule, extremes: Extremes) -> npt.NDArray[np.float6
 def _largest_factors(
     graph: fx.GraphModule, classes: ChannelClasses, extremes: Extremes
 ) -> npt.NDArray[np.float64]:
-    """For every class, what makes its first channel touch the range of its tensor."""
+    """For every class, what brings its first channel near the range of its tensor."""
     factors = np.full(classes.count, LARGEST_FACTOR)
     groups = tie(graph)
     counted = [n for n in tensor_nodes(graph) if n.name in classes.number and not _is_clipped(n)]
@@ -68,7 +71,7 @@ def _largest_factors(
         number, power = classes.number[node.name], classes.power[node.name]
         free = (number >= 0) & (share > 0)
         np.minimum.at(factors, number[free], share[free] ** (-1 / power[free]))
-    return factors
+    return np.maximum(HEADROOM * factors, 1.0)
 
 
 def _is_clipped(node: fx.Node) -> bool:
