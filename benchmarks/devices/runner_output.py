@@ -41,7 +41,7 @@ def read_runner(text: str, device: str) -> RunnerOutput:
             )
         except (ValueError, KeyError, TypeError):
             break
-        if all(math.isfinite(sample) and sample >= 0 for sample in output.samples):
+        if all(math.isfinite(sample) and sample > 0 for sample in output.samples):
             return output
         break
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -170,6 +170,8 @@ def run_of(job: Job, device: str) -> Run:
         raise DeviceError(f"{device} posted no {job.work.runs} samples")
     if not all(isinstance(s, (int, float)) and 0 <= s < math.inf for s in samples):
         raise DeviceError(f"{device} posted samples that are no times")
+    if sorted(samples)[len(samples) // 2] == 0:
+        raise DeviceError(f"{device}: the browser's clock is too coarse for this model")
     adapter = answer.get("adapter") if isinstance(answer.get("adapter"), dict) else {}
     software = job.accelerator == "webgpu" and (
         not adapter or bool(adapter.get("fallback")) or adapter.get("architecture") == "swiftshader"

@@ -41,7 +41,6 @@ class Job:
     """One model on one accelerator of the browser, and what came back.
 
     Attributes:
-        scale: of the output, for its size.
         result: posted by the page; None until then.
         output: raw, posted by the page.
     """
@@ -71,7 +70,18 @@ class Job:
             "warm_up": self.work.warm_up, "threads": self.work.threads,
             "model": f"./model/{number}", "input": f"./input/{number}",
             "output": f"./output/{number}", "result": f"./result/{number}",
+            "answer": self._summary(),
         }  # fmt: skip
+
+    def _summary(self) -> str | None:
+        """What the page shows of a job that has answered: the median, or what went wrong."""
+        if self.result is None:
+            return None
+        samples = self.result.get("samples")
+        try:
+            return f"{float(np.median(np.asarray(samples, dtype=np.float64))):.2f}"
+        except (TypeError, ValueError):
+            return str(self.result.get("error", "no times"))[:200]
 
 
 @dataclass

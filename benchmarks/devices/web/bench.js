@@ -66,27 +66,36 @@ function show(job, text) {
   for (const cell of [job.name, job.accelerator, text]) row.insertCell().textContent = cell;
 }
 
-async function main(jobs) {
-  const about = {
+async function about() {
+  return {
     user_agent: navigator.userAgent, isolated: crossOriginIsolated,
     cores: navigator.hardwareConcurrency, adapter: await adapter().catch(() => null),
   };
-  for (const job of jobs) {
-    let result;
-    try {
-      result = await runJob(job);
-    } catch (error) {
-      result = { error: String(error?.message ?? error) };
-    }
-    const sorted = [...(result.samples ?? [])].sort((a, b) => a - b);
-    show(job, result.error ?? sorted[sorted.length >> 1]?.toFixed(2));
-    await post(job.result, JSON.stringify({ ...result, ...about }));
-  }
-  document.getElementById("says").textContent = "Done; the results are where edgesr was started.";
 }
 
+// One job per page load: LiteRT.js loads one build per page, and memory starts fresh. After the last
+// one the server is gone, so the page must not ask for anything more.
+async function next([job, ...later]) {
+  if (!job) return say("Done.");
+  say(`Running ${job.name} with ${job.accelerator}…`);
+  let result;
+  try {
+    result = await runJob(job);
+  } catch (error) {
+    result = { error: String(error?.message ?? error) };
+  }
+  const sorted = [...(result.samples ?? [])].sort((a, b) => a - b);
+  show(job, result.error ?? sorted[sorted.length >> 1]?.toFixed(2));
+  await post(job.result, JSON.stringify({ ...result, ...(await about()) }));
+  if (!later.length) say("Done; the results are where edgesr was started.");
+  else if (location.search === "?auto") location.reload();
+  else location.replace("?auto");
+}
+
+const say = (text) => { document.getElementById("says").textContent = text; };
 const jobs = await (await fetch("./jobs")).json();
+for (const job of jobs) if (job.answer !== null) show(job, job.answer);
 const start = document.getElementById("start");
-const go = () => { start.hidden = true; return main(jobs); };
+const go = () => { start.hidden = true; return next(jobs.filter((job) => job.answer === null)); };
 if (new URLSearchParams(location.search).has("auto")) await go();
 else start.addEventListener("click", go, { once: true });
