@@ -8,7 +8,6 @@ from edgesr.quantize import integer, quantize
 from edgesr.quantize.islands import float_nodes, is_mixed, with_islands
 from edgesr.quantize.mixed import search
 from small_networks import (
-    CLOSE,
     EXACT,
     difference,
     in_litert,
@@ -20,10 +19,12 @@ from small_networks import (
 from edgesr.errors import UsageError
 from edgesr.graph import output_of
 
+LOOSE = ("channel_attention", "contrast", "spatial_attention", "tanh_sigmoid", "average_pooling")
+"""Sums of many floats, or functions of them, stand between the islands and the codes."""
 IMAGE = photo(36, 44, seed=9)
 
 
-@pytest.mark.parametrize("name", [*EXACT, *CLOSE])
+@pytest.mark.parametrize("name", EXACT)
 def test_islands_are_the_same_in_every_runtime(name, tmp_path):
     """Any convolutions may be in float. Rounding of float sums may move a value by a code."""
     quantized = quantized_once(name)
@@ -33,10 +34,10 @@ def test_islands_are_the_same_in_every_runtime(name, tmp_path):
     mixed = with_islands(quantized, chosen)
     assert set(mixed.weights) == set(names) - set(chosen)
     want = integer.run(mixed, IMAGE)
-    close = 2 if name in EXACT else 3
+    close = 2 if name not in LOOSE else 3
     for found in (in_litert(mixed, IMAGE, tmp_path), in_onnxruntime(mixed, IMAGE)):
         assert difference(found, want) <= close
-        assert np.mean(found != want) < (0.01 if name in EXACT else 0.15)
+        assert np.mean(found != want) < (0.01 if name not in LOOSE else 0.15)
 
 
 @pytest.mark.parametrize("name", ["plain", "residual", "concat", "spatial_attention"])
