@@ -15,7 +15,7 @@ from edgesr.models import intake, registry
 from edgesr.network import Network
 from edgesr.runtime import RUNTIMES, SessionInfo, open_session
 from edgesr.runtime.pixels import Array, to_tensor
-from edgesr.runtime.session import is_artifact, runtimes_for
+from edgesr.runtime.session import QUANTIZED, is_artifact, runtimes_for
 from edgesr.runtime.torch_session import NetworkSession
 
 TORCH = "torch"
@@ -113,6 +113,11 @@ def line_up(
         raise UsageError("--threads takes numbers from 1 up, such as 1,2")
     entrants = []
     for model in dict.fromkeys(models):
+        if model.endswith(QUANTIZED):
+            raise UsageError(
+                f"{model} has no time of its own, only a reference that proves its pixels; "
+                "`edgesr export` makes a file of it that can be timed"
+            )
         able = runtimes_for(Path(model)) or [TORCH]
         chosen = [runtime for runtime in able if runtime in (runtimes or USUAL)]
         if not chosen:
