@@ -84,6 +84,7 @@ def test_emulated_cores_give_the_same_pixels(artifact, core, precision, io):
     device = open_device(f"arm64:{core}")
     try:
         device.probe()
+        bundle.arm64_bundle()
     except DeviceError as error:
         pytest.skip(str(error))
     (row,) = bench_on(device, [artifact(precision=precision, io=io)]).rows

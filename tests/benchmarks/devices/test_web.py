@@ -134,7 +134,7 @@ def test_graphics_in_software_have_no_latency(artifact, adapter, label):
 
 def test_int8_ends_are_refused_where_javascript_has_no_such_tensor(artifact):
     with pytest.raises(BadFileError, match="another --io"):
-        bench_on(open_device("web"), [artifact(io="int8")])
+        open_device("web").push(parity.payload_for(artifact(io="int8")))
 
 
 def ready():
