@@ -23,7 +23,7 @@ from edgesr.network import Network
 
 aten = torch.ops.aten
 
-RECONSTRUCTION_PATCHES = 16
+RECONSTRUCTION_PATCHES = 8
 SEARCH_PATCHES = 3
 
 

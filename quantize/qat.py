@@ -39,7 +39,7 @@ from edgesr.errors import CheckpointError, UsageError
 from edgesr.metrics.psnr import LITERATURE, psnr
 from edgesr.network import Network
 from edgesr.train.loop import Progress
-from edgesr.train.patches import PatchCache
+from edgesr.train.patches import PatchCache, luma
 
 AVERAGING = 0.05
 """Share of the steps that the moving average of the weights looks back on."""
@@ -294,14 +294,9 @@ def _batch(
     """Input codes and the original in [0, 1] of one step."""
     lr, hr = cache.batch(step, options.batch, options.patch, options.seed)
     if network.colour == "y":
-        lr, hr = _luma(lr), _luma(hr)
+        lr, hr = luma(lr), luma(hr)
     codes = torch.round(lr * 255) + LOWEST
     return codes.contiguous(memory_format=torch.channels_last), hr
-
-
-def _luma(rgb: Tensor) -> Tensor:
-    pixels = torch.round(rgb * 255).byte().permute(0, 2, 3, 1).numpy()
-    return torch.from_numpy(split(pixels)[0]).permute(0, 3, 1, 2).float() / 255
 
 
 def _loss(

@@ -52,7 +52,7 @@ def train_command(
 
         average = train(
             built.module, patches, out, schedule,
-            validation=validation, every=every, report=report,
+            colour=built.colour, validation=validation, every=every, report=report,
         )  # fmt: skip
     path = out / f"{built.name}.safetensors"
     facts = {"network": built.name, "steps": str(steps), "seed": str(seed)}

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 from edgesr.data.bicubic import crop_to_multiple, imresize
+from edgesr.data.colour import join, split
 from edgesr.metrics.psnr import psnr
-from edgesr.train.patches import PatchCache, find_images
+from edgesr.train.patches import PatchCache, find_images, luma
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def train(
     out: Path,
     schedule: Schedule,
     *,
+    colour: str = "rgb",
     validation: Path | None = None,
     every: int = 1000,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -77,6 +80,7 @@ def train(
         module: maps LR to HR in [0, 1].
         cache: training patches.
         out: folder of this run.
+        colour: `rgb`, or `y` for networks that see only luma.
         validation: folder of HR images.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -91,6 +95,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate_at(step)
         lr, hr = cache.batch(step, schedule.batch, schedule.patch, schedule.seed)
+        if colour == "y":
+            lr, hr = luma(lr), luma(hr)
         with torch.autocast("cpu", torch.bfloat16):
             sr = module(lr.contiguous(memory_format=torch.channels_last))
         squared = step >= schedule.squared_from * schedule.steps
@@ -103,7 +109,7 @@ def train(
         _average(average, module, min(schedule.averaging, (1 + step) / (10 + step)))
         loss_sum += float(loss.detach())
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
-            value = validate(average, held_out, cache.scale) if held_out else None
+            value = validate(average, held_out, cache.scale, colour) if held_out else None
             _save(out / "state.pt", step + 1, module, average, optimizer)
             left = (time.monotonic() - started) / (step + 1 - first) * (schedule.steps - step - 1)
             progress = Progress(step + 1, schedule.steps, loss_sum / every, value, left)
@@ -114,15 +120,26 @@ def train(
 
 
 @torch.no_grad()
-def validate(module: nn.Module, images: list[Path], scale: int) -> float:
+def validate(module: nn.Module, images: list[Path], scale: int, colour: str = "rgb") -> float:
     """Mean Y-PSNR in dB over `images`, literature protocol."""
     values = []
     for path in images:
         hr = crop_to_multiple(np.array(Image.open(path).convert("RGB")), scale)
-        lr = torch.from_numpy(imresize(hr, 1 / scale)).permute(2, 0, 1)[None].float() / 255
-        sr = module(lr.contiguous(memory_format=torch.channels_last))[0].permute(1, 2, 0)
-        values.append(psnr((sr * 255).round().clamp(0, 255).byte().numpy(), hr, scale))
+        lr = imresize(hr, 1 / scale)
+        if colour == "y":
+            y, chroma = split(lr)
+            sr = join(_enlarge(module, y), chroma)
+        else:
+            sr = _enlarge(module, lr)
+        values.append(psnr(sr, hr, scale))
     return float(np.mean(values))
+
+
+def _enlarge(module: nn.Module, lr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    x = torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255
+    sr = module(x.contiguous(memory_format=torch.channels_last))[0].permute(1, 2, 0)
+    pixels: npt.NDArray[np.uint8] = (sr * 255).round().clamp(0, 255).byte().numpy()
+    return pixels
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from edgesr.data.bicubic import crop_to_multiple, imresize
+from edgesr.data.colour import split
 from edgesr.errors import BadFileError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -113,6 +114,12 @@ class PatchCache:
         lr = self._lr[start : start + length].reshape(height, width, 3)
         hr = self._hr[start * s**2 : (start + length) * s**2].reshape(height * s, width * s, 3)
         return lr, hr
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """What a luma network sees of RGB patches in [0, 1]: Y rounded to 8 bits, over 255."""
+    pixels = torch.round(rgb * 255).byte().permute(0, 2, 3, 1).numpy()
+    return torch.from_numpy(split(pixels)[0]).permute(0, 3, 1, 2).float() / 255
 
 
 def _build(paths: Sequence[Path], scale: int, stem: Path) -> None:

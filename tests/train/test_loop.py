@@ -9,9 +9,10 @@ from PIL import Image
 
 from edgesr.data.bicubic import imresize
 from edgesr.errors import BadFileError
+from edgesr.models import create
 from edgesr.models.plain import Plain
 from edgesr.train.loop import Progress, Schedule, train, validate
-from edgesr.train.patches import PatchCache
+from edgesr.train.patches import PatchCache, luma
 
 SCHEDULE = Schedule(steps=6, batch=2, patch=16, warm_up=2, squared_from=0.5)
 
@@ -120,3 +121,15 @@ def test_the_rate_warms_up_and_falls():
     assert schedule.rate_at(100) == pytest.approx(1e-3)
     assert schedule.rate_at(550) == pytest.approx((1e-3 + 1e-6) / 2)
     assert schedule.rate_at(1000) == pytest.approx(1e-6)
+
+
+def test_luma_networks_train_on_luma(cache, tmp_path):
+    network = create("espcn-x2")
+    schedule = Schedule(steps=3, batch=2, patch=16, warm_up=1)
+    average = train(network.module, cache, tmp_path, schedule, colour="y", every=3)
+    assert all(torch.isfinite(value).all() for value in average.state_dict().values())
+    lr, _ = cache.batch(0, 2, 16)
+    y = luma(lr)
+    by_hand = (65.481 * lr[:, 0] + 128.553 * lr[:, 1] + 24.966 * lr[:, 2] + 16) / 255
+    assert y.shape == (2, 1, 16, 16)
+    assert (y[:, 0] - by_hand).abs().max() <= 0.5 / 255 + 1e-6
