@@ -21,7 +21,7 @@ MOMENTUM = 0.9
 PERCENTILE = 99.99
 CANDIDATES = 64
 """Clipping points tried on each side."""
-CLIPPING_WEIGHT = 16.0
+CLIPPING_WEIGHT = 2.0
 """Rounding errors average out in the layers after; clipped edges stay clipped together."""
 
 Range = tuple[float, float]
