@@ -158,7 +158,8 @@ def check(case: Case, runtimes: Iterable[str], folder: Path) -> Record:
 
 def compare(quantized: QuantizedGraph, images: list[Image], runtime: str, folder: Path) -> Outcome:
     """Codes of the graph's output in this runtime against the reference."""
-    run = OPENERS[runtime](quantized, *images[0].shape[:2], folder)
+    height, width, _ = images[0].shape
+    run = OPENERS[runtime](quantized, height, width, folder)
     equal = total = worst = 0
     for image in images:
         wanted = integer.run(quantized, image).transpose(2, 0, 1).astype(np.int16) + LOWEST
@@ -305,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
         document = document_of(
             records,
             f"python -m edgesr.benchmarks.fuzz --cases {options.cases} "
-            f"--first {options.first} --seed {options.seed}",
+            f"--first {options.first} --seed {options.seed} --runtimes {options.runtimes}",
             options.seed,
         )
         show_table(document["table"], title=f"{len(records)} cases")

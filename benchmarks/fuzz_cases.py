@@ -237,8 +237,8 @@ class Sketch:
         if self.rng.random() < 0.8:
             size = weight.abs().amax() * 10 ** float(self.rng.uniform(-2, 1))
             bias = self._constant(self._normal(count) * size)
-        args = (x.node, self._constant(weight), bias)
-        args = (*args, [stride, stride], padding, [dilation, dilation], groups)
+        geometry = ([stride, stride], padding, [dilation, dilation], groups)
+        args = (x.node, self._constant(weight), bias, *geometry)
         return self._call(aten.conv2d.default, args, (count, sides[0], sides[1]))
 
     def depthwise(self, x: Tensor) -> Tensor:
@@ -252,7 +252,7 @@ class Sketch:
     def _weights(self, *shape: int) -> torch.Tensor:
         fan_in = float(np.prod(shape[1:]))
         size = 10 ** float(self.rng.uniform(-3, 3)) / fan_in**0.5
-        weight = self._normal(*shape) * size
+        weight: torch.Tensor = self._normal(*shape) * size
         if self.rng.random() < 0.4:  # channels of very different sizes
             spread = self.rng.uniform(-3, 0, shape[0])
             weight = weight * torch.from_numpy(10**spread).float().reshape(-1, 1, 1, 1)

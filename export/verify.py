@@ -51,13 +51,15 @@ class Parity:
     identical: float
     """Share of output values that are equal."""
     tolerance: float
+    least_identical: float = 0.0
+    """Share of output values that must be equal."""
     golden: dict[str, Any] = field(default_factory=dict)
     """Output samples for a known input; what `verify.py` compares with."""
 
     @property
     def passed(self) -> bool:
-        """Within tolerance."""
-        return self.max_difference <= self.tolerance
+        """Within tolerance, and as many values equal as must be."""
+        return self.max_difference <= self.tolerance and self.identical >= self.least_identical
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -87,14 +89,18 @@ def check(artifact: Path, graph: Graph, network: Network) -> Parity:
         max_difference=worst,
         identical=float(np.mean(difference == 0)),
         tolerance=_tolerance(graph, manifest),
+        least_identical=_least_identical(graph, manifest),
         golden=_golden(golden, pattern),
     )
     if not parity.passed:
         unit = "codes" if manifest.precision.startswith("int") else "of the value range"
-        layer = _first_divergence(artifact, graph, network, image, parity.tolerance)
+        # Too few equal values: then the first layer with any difference tells more.
+        bound = parity.tolerance if worst > parity.tolerance else 0.0
+        layer = _first_divergence(artifact, graph, network, image, bound)
         raise ParityError(
             f"{manifest.artifact} in {parity.runtime} differs from the {parity.reference} by "
-            f"{worst:.3g} {unit} (allowed {parity.tolerance:g}); first at {layer}. Nothing was kept"
+            f"{worst:.3g} {unit} (allowed {parity.tolerance:g}), {parity.identical:.2%} are equal "
+            f"(at least {parity.least_identical:.0%}); first at {layer}. Nothing was kept"
         )
     return parity
 
@@ -152,6 +158,12 @@ def _expected(graph: Graph, network: Network, image: Image, manifest: Manifest) 
 
 def _laid_out(nhwc: Array, manifest: Manifest) -> Array:
     return nhwc if manifest.layout == "NHWC" else nhwc.transpose(0, 3, 1, 2)
+
+
+def _least_identical(graph: Graph, manifest: Manifest) -> float:
+    if manifest.precision != "int8" or not isinstance(graph, QuantizedGraph) or is_mixed(graph):
+        return 0.0
+    return integer.least_identical(graph, manifest.target)
 
 
 def _tolerance(graph: Graph, manifest: Manifest) -> float:

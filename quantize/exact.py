@@ -77,7 +77,7 @@ def _cause(node: fx.Node, known: dict[str, QParams]) -> str:
     inputs, output = [known[x.name] for x in tensors], known[node.name]
     kind = str(node.target).split(".")[-2]
     if is_call(node, aten.leaky_relu.default):
-        return "" if _is_whole_leaky(node, inputs[0], output) else f"{kind}: factors of over 8 bits"
+        return _leaky_cause(node, inputs[0], output)
     if is_call(node, *_TABLES):
         (source,) = inputs
         near, allowed = _table_clearance(node.target, source, output), TABLE_CLEARANCE / 2
@@ -90,13 +90,15 @@ def _cause(node: fx.Node, known: dict[str, QParams]) -> str:
     return f"{kind}: a value lies {near:.1g} codes from where rounding turns"
 
 
-def _is_whole_leaky(node: fx.Node, source: QParams, output: QParams) -> bool:
-    """Whether both factors are 256ths, nudged to the side on which XNNPACK rounds halves."""
+def _leaky_cause(node: fx.Node, source: QParams, output: QParams) -> str:
+    """Both factors must be 256ths, nudged to the side on which XNNPACK rounds halves."""
     ratio = source.scale / output.scale * leaky.STEPS
     for factor in (ratio, ratio * leaky.slope_of(node)):
-        if not factor or abs(factor - round(factor)) > 4 * leaky.NUDGE * abs(factor):
-            return False
-    return True
+        if abs(factor) < 1:
+            return "leaky_relu: a factor below 2^-8, which XNNPACK does not take"
+        if abs(factor - round(factor)) > 4 * leaky.NUDGE * abs(factor):
+            return "leaky_relu: a factor of over 8 fractional bits"
+    return ""
 
 
 def _offsets(params: QParams) -> Reals:
@@ -152,7 +154,7 @@ def leaky_groups(graph: fx.GraphModule, groups: Groups) -> set[str]:
     """Groups whose ratio `leaky.align` has chosen."""
     nodes = [n for n in tensor_nodes(graph) if is_call(n, aten.leaky_relu.default)]
     ends = [x for node in nodes for x in (node, node.args[0])]
-    return {groups.find(x.name) for x in ends}  # type: ignore[union-attr]
+    return {groups.find(x.name) for x in ends}  # type: ignore[union-attr, arg-type]
 
 
 # --- choosing -------------------------------------------------------------------------------
@@ -172,12 +174,12 @@ def settle(
     nodes = [node for node in tensor_nodes(graph) if node.op == "call_function"]
     for node in nodes:
         if is_call(node, *_TABLES):
-            source, output = groups.find(node.args[0].name), groups.find(node.name)  # type: ignore[union-attr]
+            source, output = groups.find(node.args[0].name), groups.find(node.name)  # type: ignore[union-attr, arg-type]
             _settle_table(node.target, source, output, scales, taken)
             taken.update((source, output))
     for node in reversed(nodes):  # a product whose result is fixed moves its operands
         if is_call(node, aten.mul.Tensor):
-            first, second = (groups.find(x.name) for x in node.args[:2])  # type: ignore[union-attr]
+            first, second = (groups.find(x.name) for x in node.args[:2])  # type: ignore[union-attr, arg-type]
             output = groups.find(node.name)
             _settle_product(first, second, output, scales, taken)
             taken.update((first, second, output))

@@ -150,7 +150,8 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
 
 
 def _replace_average(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int]) -> None:
-    x, kernel, *rest = node.args
+    arguments: list[Any] = list(node.args)
+    x, kernel, *rest = arguments
     defaults: list[Any] = [None, [0, 0], False, True, None]
     stride, padding, ceil, inclusive, divisor = [*rest, *defaults[len(rest) :]]
     assert isinstance(x, fx.Node)

@@ -76,7 +76,9 @@ def round_slopes(graph: fx.GraphModule, activations: dict[str, QParams]) -> None
             x = node.args[0]
             ratio = activations[x.name].scale / activations[node.name].scale  # type: ignore[union-attr]
             positive = round(STEPS * ratio)
-            negative = round(slope_of(node) * positive) or 1
+            negative = round(slope_of(node) * positive)
+            if abs(negative) < 2:  # XNNPACK takes no factor below 2^-8, and the nudge is downwards
+                negative = -2 if slope_of(node) < 0 else 2
             slope = negative / STEPS / ratio
             node.args = (x, slope - abs(slope) * NUDGE)
 

@@ -57,7 +57,7 @@ def choose_scales(graph: fx.GraphModule, network: Network, ranges: Ranges) -> di
     leaky.align(graph, groups, scales, families, set(pinned))
     bound = {name for members in families for name in members} | set(pinned)
     settle(graph, groups, scales, bound | leaky_groups(graph, groups))
-    _check_multipliers(graph, groups, scales)
+    _check_products(graph, groups, scales)
     params = {
         root: pinned.get(root) or QParams(_float32(scale), _zero_point(spans[root], scale))
         for root, scale in scales.items()
@@ -162,26 +162,18 @@ def _widen_for_multipliers(
                 scales[root] = max(scales[root], step / 128)
 
 
-def _check_multipliers(graph: fx.GraphModule, groups: Groups, scales: dict[str, float]) -> None:
-    """Refuse ratios of scales that XNNPACK does not take: it would not load the file."""
+def _check_products(graph: fx.GraphModule, groups: Groups, scales: dict[str, float]) -> None:
+    """Refuse products whose ratio of scales XNNPACK does not take: it would not load the file."""
     for node in tensor_nodes(graph):
-        if is_call(node, aten.conv2d.default):
-            x, weight = node.args[0], constant_of(graph, node.args[1])
-            if weight is None:
-                continue
-            factor = float(weight.abs().max()) / 127
-        elif is_call(node, aten.mul.Tensor):
-            x, second = node.args[:2]
-            factor = scales[groups.find(second.name)]  # type: ignore[union-attr]
-        else:
-            continue
-        multiplier = scales[groups.find(x.name)] * factor / scales[groups.find(node.name)]  # type: ignore[union-attr]
-        if multiplier >= 256:
-            raise UnsupportedError(
-                f"layer `{layer_of(node)}` ({node.name}): one step of its input moves its result "
-                f"by {multiplier:.3g} of the 256 codes the layers after it leave; its weights, or "
-                "those before it, are far too large for their output"
-            )
+        if is_call(node, aten.mul.Tensor):
+            first, second = (scales[groups.find(x.name)] for x in node.args[:2])  # type: ignore[union-attr, arg-type]
+            ratio = first * second / scales[groups.find(node.name)]
+            if not 2.0**-16 <= ratio < 256:
+                raise UnsupportedError(
+                    f"layer `{layer_of(node)}` ({node.name}): the product of its operands' steps "
+                    f"is {ratio:.3g} of its result's step, and int8 kernels take 2^-16 to 256; "
+                    "one operand is zero everywhere, or far larger than its photos show"
+                )
 
 
 def _align_sums(

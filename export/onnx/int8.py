@@ -190,7 +190,7 @@ def _mean(b: Builder, node: fx.Node) -> None:
         b.finish(node, b.emit("ReduceMean", inputs, f"{node.name}.op", keepdims=keepdims))
         return
     source, output = b.params(x), b.params(node)
-    ratio = np.float32(source.scale) / np.float32(output.scale)
+    ratio = float(np.float32(source.scale) / np.float32(output.scale))
     zero_point, keep = source.zero_point + OFFSET, bool(rest and rest[0])
     axes = [axis % 4 for axis in axes]
     value = emit_mean(b, node.name, b.codes(x), axes, zero_point, ratio, keep=keep)

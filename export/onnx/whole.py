@@ -48,7 +48,10 @@ def emit_mean(
     zero = b.constant(f"{name}.zero_sum", np.int32(zero_point))
     zeros = b.emit("Mul", [_cast(b, count, f"{name}.count_int", np.int32), zero], f"{name}.zeros")
     centred = b.emit("Sub", [total, zeros], f"{name}.centred")
-    one, factor = b.constant("mean.one", np.float32(1)), b.constant(f"{name}.ratio", ratio)
+    one, factor = (
+        b.constant("mean.one", np.float32(1)),
+        b.constant(f"{name}.ratio", np.float32(ratio)),
+    )
     number = _cast(b, count, f"{name}.count_float", np.float32)
     share = b.emit("Div", [one, number], f"{name}.share")
     multiplier = b.emit("Mul", [factor, share], f"{name}.multiplier")
