@@ -36,6 +36,7 @@ RANKS = {
     "edgesr.evaluate": 9,
     "edgesr.precisions": 9,
     "edgesr.benchmarks": 10,
+    "edgesr.benchmarks.fuzz": 11,
     "edgesr.cli": 11,
 }
 

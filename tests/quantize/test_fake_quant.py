@@ -11,7 +11,7 @@ from edgesr.quantize import QParams, QuantizedGraph, integer
 from edgesr.quantize.fake import FakeQuantized, _Requantization, straight_through
 from edgesr.quantize.scales import SUMS
 from edgesr.quantize.ties import is_copy, tie
-from small_networks import CLOSE, EXACT, photo, quantized_once
+from small_networks import EXACT, photo, quantized_once
 from torch import nn
 
 from edgesr.errors import UnsupportedError
@@ -33,7 +33,7 @@ def learned(name, seed=0) -> FakeQuantized:
     return fake
 
 
-@pytest.mark.parametrize("name", [*EXACT, *CLOSE])
+@pytest.mark.parametrize("name", list(EXACT))
 def test_values_are_the_integer_references(name):
     start = quantized_once(name)
     assert torch.equal(FakeQuantized(start).eval()(CODES), integer.execute(start, CODES))
@@ -45,7 +45,7 @@ def test_values_are_the_integer_references(name):
     assert not torch.equal(fake(CODES), integer.execute(start, CODES)), "nothing was learned"
 
 
-@pytest.mark.parametrize("name", [*EXACT, *CLOSE])
+@pytest.mark.parametrize("name", list(EXACT))
 def test_every_parameter_has_a_finite_gradient(name):
     fake = learned(name)
     (fake(CODES) ** 2).mean().backward()
