@@ -104,7 +104,7 @@ def _is_lone_quantizer(port: openvino.Output) -> bool:
 def _is_convolution(port: openvino.Output) -> bool:
     """A convolution, with its bias and ReLU if it has them."""
     node = port.get_node()
-    while node.get_type_name() in ("Relu", "Add"):
+    while node.get_type_name() in ("Relu", "PRelu", "Clamp", "Add"):
         node = node.input_value(0).get_node()
     return node.get_type_name() in ("Convolution", "GroupConvolution")
 

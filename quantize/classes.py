@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,7 @@ def _relate(
 ) -> None:
     at, width = first[node.name], shapes[node.name][1]
     inputs = [x for x in node.all_input_nodes if x.name in first]
+    arguments: Any = node.args
     if node.op == "placeholder":
         return
     if is_call(node, aten.conv2d.default):
@@ -99,23 +101,22 @@ def _relate(
             _pin(union, first, shapes, node)
             _pin(union, first, shapes, inputs[0])
     elif is_call(node, aten.slice.Tensor):
-        dim, start = ([*list(node.args[1:]), 0, 0])[:2]
-        offset = int(start or 0) if dim == 1 else 0  # type: ignore[arg-type,call-overload]
-        step = node.args[4] if dim == 1 and len(node.args) > 4 else 1
+        dim, start = [*arguments[1:], 0, 0][:2]
+        offset = int(start or 0) if dim == 1 else 0
+        step = int(arguments[4]) if dim == 1 and len(arguments) > 4 else 1
         source = first[inputs[0].name] + offset % shapes[inputs[0].name][1]
         for c in range(width):
-            union.join(at + c, source + c * int(step))  # type: ignore[arg-type,call-overload]
-    elif is_call(node, aten.cat.default) and (node.args[1:] or (0,))[0] == 1:
-        for x in node.args[0]:  # type: ignore[union-attr]
-            for c in range(shapes[x.name][1]):  # type: ignore[union-attr]
-                union.join(at + c, first[x.name] + c)  # type: ignore[union-attr]
-            at += shapes[x.name][1]  # type: ignore[union-attr]
+            union.join(at + c, source + c * step)
+    elif is_call(node, aten.cat.default) and (arguments[1:] or (0,))[0] == 1:
+        for x in arguments[0]:
+            for c in range(shapes[x.name][1]):
+                union.join(at + c, first[x.name] + c)
+            at += shapes[x.name][1]
     elif is_call(node, *_SHUFFLES):
         _relate_shuffle(node, inputs[0], union, first, shapes)
     elif is_call(node, aten.mul.Tensor):
-        a, b = node.args[:2]
         for c in range(width):
-            union.multiply(at + c, *(first[x.name] + c % shapes[x.name][1] for x in (a, b)))  # type: ignore[union-attr]
+            union.multiply(at + c, *(first[x.name] + c % shapes[x.name][1] for x in arguments[:2]))
     elif is_call(node, aten.sqrt.default):
         for c in range(width):
             union.join(first[inputs[0].name] + c, at + c, 2.0)

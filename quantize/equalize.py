@@ -99,7 +99,7 @@ def rescale(
     into = torch.from_numpy(classes.factors(factors, x.name))
     if bool((out == 1).all()) and bool((into == 1).all()):
         return
-    groups = int(conv.args[6])  # type: ignore[call-overload]
+    groups = int(conv.args[6])  # type: ignore[call-overload, arg-type]
     per_group = into.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
     scaled = weight.double() * out[:, None, None, None] / per_group[:, :, None, None]
     arguments = list(conv.args)

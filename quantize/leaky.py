@@ -52,7 +52,7 @@ def align(
     for node in tensor_nodes(graph):
         if not is_call(node, aten.leaky_relu.default):
             continue
-        source = groups.find(node.args[0].name)  # type: ignore[union-attr]
+        source = groups.find(node.all_input_nodes[0].name)
         result = groups.find(node.name)
         before, after = clusters.find(source), clusters.find(result)
         if before == after:
@@ -73,8 +73,8 @@ def round_slopes(graph: fx.GraphModule, activations: dict[str, QParams]) -> None
     """Give every leaky ReLU the slope that runtimes compute with these scales, in place."""
     for node in tensor_nodes(graph):
         if is_call(node, aten.leaky_relu.default):
-            x = node.args[0]
-            ratio = activations[x.name].scale / activations[node.name].scale  # type: ignore[union-attr]
+            (x,) = node.all_input_nodes
+            ratio = activations[x.name].scale / activations[node.name].scale
             positive = round(STEPS * ratio)
             negative = round(slope_of(node) * positive)
             if abs(negative) < 2:  # XNNPACK takes no factor below 2^-8, and the nudge is downwards

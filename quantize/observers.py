@@ -42,7 +42,7 @@ class Histogram:
     def centres(self) -> Floats:
         """The value in the middle of each bin."""
         width = (self.high - self.low) / BINS
-        centres: Floats = self.low + width * (np.arange(BINS) + 0.5)
+        centres: Floats = self.low + width * (np.arange(BINS, dtype=np.float64) + 0.5)
         return centres
 
 

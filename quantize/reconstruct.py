@@ -83,7 +83,7 @@ class _Walk(fx.Interpreter):
         return result
 
     def _run_codes(self, n: fx.Node, real: Tensor) -> Tensor:
-        args = fx.node.map_arg(n.args, lambda m: self._codes.get(m, self.env.get(m)))
+        args: Any = fx.node.map_arg(n.args, lambda m: self._codes.get(m, self.env.get(m)))
         known = self._quantized.activations
         inputs = [known[m.name] for m in _nodes(n.args) if m.name in known]
         if not is_call(n, aten.conv2d.default):
