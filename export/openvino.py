@@ -14,6 +14,9 @@ kernel. Measured on plain-m-x3, shipped weights, 180x320, one thread:
 | multiply, round, clamp, multiply (used)   | 99.96 %   | 2       | 18.5 ms       |
 
 Swapping helps only where the other operand is a one-hot convolution, whose sums are whole anyway.
+The same holds for every rounding in the chain: on published RLFN the first residual block went from
+74.5 % to 99.7 % of equal codes (convolution, rounding, leaky ReLU, rounding, sum, rounding).
+
 What is left: a convolution adds its bias and rescales in float, so that values within 1e-5 of a
 half may fall to the other side.
 """
@@ -86,27 +89,33 @@ def write(
 
 
 def _keep_roundings(model: openvino.Model) -> None:
-    """Spell the FakeQuantize between a convolution and a sum out, so that no fusion drops it."""
+    """Spell every FakeQuantize between a convolution and a sum out, so that no fusion drops it."""
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Add":
             continue
         for operand in node.inputs():
-            source = operand.get_source_output()
-            if _is_lone_quantizer(source) and _is_convolution(source.get_node().input_value(0)):
-                operand.replace_source_output(_spelled_out(source.get_node()))
+            for port in _quantizers_after_convolution(operand):
+                port.replace_source_output(_spelled_out(port.get_source_output().get_node()))
     model.validate_nodes_and_infer_types()
 
 
-def _is_lone_quantizer(port: openvino.Output) -> bool:
-    return port.get_node().get_type_name() == "FakeQuantize" and len(port.get_target_inputs()) == 1
+def _quantizers_after_convolution(port: openvino.Input) -> list[openvino.Input]:
+    """Readers of FakeQuantize on the way back to a convolution; none if there is no such way."""
+    found = []
+    while True:
+        source = port.get_source_output()
+        kind = source.get_node().get_type_name()
+        if kind in ("Convolution", "GroupConvolution"):
+            return found
+        if kind not in ("FakeQuantize", *_FUSED) or len(source.get_target_inputs()) > 1:
+            return []
+        if kind == "FakeQuantize":
+            found.append(port)
+        port = source.get_node().input(0)
 
 
-def _is_convolution(port: openvino.Output) -> bool:
-    """A convolution, with its bias and ReLU if it has them."""
-    node = port.get_node()
-    while node.get_type_name() in ("Relu", "PRelu", "Clamp", "Add"):
-        node = node.input_value(0).get_node()
-    return node.get_type_name() in ("Convolution", "GroupConvolution")
+_FUSED = ("Add", "Relu", "PRelu", "Clamp")
+"""What the CPU plugin makes part of a convolution's kernel; Add is its bias."""
 
 
 def _spelled_out(quantizer: openvino.Node) -> openvino.Output:
