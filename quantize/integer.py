@@ -151,8 +151,9 @@ def least_identical(quantized: QuantizedGraph, target: str) -> float:
 
     A wrong zero point or scale anywhere shifts most pixels, if only by one code; a value near a
     half shifts one pixel. OpenVINO, measured: plain-m-x3 0.9999, published RLFN, RFDN and IMDN
-    0.22 to 0.28, where this says little: convolutions spread a difference over all channels. A zero point off by one in any of plain-m-x3's convolutions leaves
-    0.00 to 0.91, three codes off at most: it is this share that tells.
+    0.22 to 0.28, where this says little: convolutions spread a difference over all channels. A zero
+    point off by one in any of plain-m-x3's convolutions leaves 0.00 to 0.91, three codes off at
+    most: it is this share that tells.
     """
     sources = _sources(quantized, target)
     if not sources:
