@@ -103,7 +103,7 @@ def _keep_roundings(model: openvino.Model) -> None:
 
 def _quantizers_after_convolution(port: openvino.Input) -> list[openvino.Input]:
     """Readers of FakeQuantize on the way back to a convolution; none if there is no such way."""
-    found = []
+    found: list[openvino.Input] = []
     while True:
         source = port.get_source_output()
         kind = source.get_node().get_type_name()
