@@ -81,6 +81,7 @@ def round_slopes(graph: fx.GraphModule, activations: dict[str, QParams]) -> None
                 negative = -2 if slope_of(node) < 0 else 2
             slope = negative / STEPS / ratio
             node.args = (x, slope - abs(slope) * NUDGE)
+    graph.recompile()
 
 
 def slope_of(node: fx.Node) -> float:

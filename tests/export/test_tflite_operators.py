@@ -257,9 +257,6 @@ UNSUPPORTED = {
     "no such operator": lambda s, x: s(aten.cumsum.default, x, 1),
     "rows and columns": lambda s, x: s(aten.mean.dim, x, [1], True),
     "replicate": lambda s, x: s(aten.pad.default, x, [1, 1, 1, 1], "replicate", None),
-    "SAME nor VALID": lambda s, x: s(
-        aten.max_pool2d.default, x, [3, 3], [2, 2], [1, 1], [1, 1], True
-    ),
     "ceil_mode": lambda s, x: s(aten.avg_pool2d.default, x, [2, 2], [2, 2], [0, 0], True),
     "computed from the image": lambda s, x: s(
         aten.conv2d.default, x, s(aten.mean.dim, x, [2, 3], True), None, [1, 1], [0, 0], [1, 1], 1

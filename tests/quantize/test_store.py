@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from edgesr.export.lower import lower
 from edgesr.export.pipeline import prepare
 from edgesr.quantize import integer, quantize, store
-from small_networks import photo, quantized_once
+from edgesr.quantize.ptq import Recipe
+from small_networks import make, photo, quantized_once
 
 from edgesr.errors import BadFileError, CheckpointError, UnsupportedError, UsageError
-from edgesr.graph import layer_of, tensor_nodes
+from edgesr.graph import layer_of, tensor_nodes, trace
 from edgesr.models.intake import load
+from edgesr.targets import INT8_FORMS
 
 IMAGE = photo(36, 44, seed=9)
 
@@ -89,8 +92,12 @@ def test_mark_of_a_requantizing_convolution_survives(tmp_path):
     assert any(node.meta.get(REQUANTIZES) for node in after.graph.graph.nodes)
 
 
-def test_equal_constants_are_stored_once(plain):
-    header, _ = header_of(plain.read_bytes())
+def test_equal_constants_are_stored_once(tmp_path):
+    network = make("plain")
+    graph = lower(trace(network), INT8_FORMS)
+    kept = quantize(graph, network, [photo(96, 96)], recipe=Recipe(equalize=False))
+    store.save(kept, tmp_path / "a.int8.safetensors")
+    header, _ = header_of((tmp_path / "a.int8.safetensors").read_bytes())
     nodes = json.loads(header["__metadata__"]["original"])["nodes"]
     keys = [node["tensor"] for node in nodes if node["op"] == "get_attr"]
     assert any(key.startswith("graph/") for key in keys), "lowering left some weights as they were"
