@@ -12,7 +12,7 @@ which is LSQ (Esser et al., ICLR 2020, Eq. 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -95,7 +95,9 @@ class FakeQuantized(nn.Module):
                 if n.op != "call_function" or n.target not in KERNELS:
                     return super().run_node(n)
                 args, _ = self.fetch_args_kwargs_from_env(n)
-                inputs = [activations[m.name] for m in _tensors(n.args) if m.name in activations]
+                inputs = [
+                    activations[m.name] for m in integer.nodes_in(n.args) if m.name in activations
+                ]
                 step = Step(n, args, inputs, activations[n.name])
                 if is_call(n, aten.conv2d.default):
                     return fake._convolve(step, activations, scales)
@@ -382,9 +384,3 @@ def _check_bits(quantized: QuantizedGraph) -> None:
                 f"layer `{layer_of(node)}` ({node.name}) is kept in {kind}; train with all layers "
                 "in 8 bits first, then choose which to keep above"
             )
-
-
-def _tensors(args: Iterable[Any]) -> list[fx.Node]:
-    found: list[fx.Node] = []
-    fx.node.map_arg(tuple(args), found.append)
-    return found

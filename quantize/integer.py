@@ -106,7 +106,7 @@ def execute(
         def _step(self, n: fx.Node) -> Step:
             args, _ = self.fetch_args_kwargs_from_env(n)
             known = quantized.activations
-            inputs = [known[m.name] for m in _tensors(n.args) if m.name in known]
+            inputs = [known[m.name] for m in nodes_in(n.args) if m.name in known]
             return Step(n, args, inputs, known[n.name], quantized.weights.get(n.name))
 
     with torch.inference_mode():
@@ -362,7 +362,8 @@ EXACT = tuple(
 scales (`exact.py`); `causes` names those of a graph that do not."""
 
 
-def _tensors(args: Any) -> list[fx.Node]:
+def nodes_in(args: Any) -> list[fx.Node]:
+    """The nodes among an operator's arguments, in order, as often as they stand there."""
     found: list[fx.Node] = []
     fx.node.map_arg(args, lambda node: found.append(node))
     return found

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from edgesr.quantize.calibrate import Report, quiet
-from edgesr.quantize.integer import KERNELS, Step
+from edgesr.quantize.integer import KERNELS, Step, nodes_in
 from edgesr.quantize.scheme import QParams, QuantizedGraph, QWeights
 from edgesr.quantize.ties import REQUANTIZES, is_copy
 from torch import Tensor, fx
@@ -85,7 +85,7 @@ class _Walk(fx.Interpreter):
     def _run_codes(self, n: fx.Node, real: Tensor) -> Tensor:
         args: Any = fx.node.map_arg(n.args, lambda m: self._codes.get(m, self.env.get(m)))
         known = self._quantized.activations
-        inputs = [known[m.name] for m in _nodes(n.args) if m.name in known]
+        inputs = [known[m.name] for m in nodes_in(n.args) if m.name in known]
         if not is_call(n, aten.conv2d.default):
             return KERNELS[n.target](Step(n, args, inputs, known[n.name]))
         weights = self._quantized.weights[n.name]
@@ -177,9 +177,3 @@ def _compensated(steps: Tensor, hessian: Tensor) -> Tensor:
         error = (steps[:, k] - codes[:, k]) / factor[k, k]
         steps[:, k:] -= error[:, None] * factor[k, k:]
     return codes[:, torch.argsort(order)]
-
-
-def _nodes(args: Any) -> list[fx.Node]:
-    found: list[fx.Node] = []
-    fx.node.map_arg(args, lambda node: found.append(node))
-    return found
