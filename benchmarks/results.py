@@ -30,6 +30,11 @@ BUSY = 0.25
 NOISY = 0.10
 """Spread from which a row is called noisy."""
 
+PHASES = ("start", "import", "load", "first", "preprocess", "postprocess")
+"""Parts of a run that the samples leave out, each the median over processes: interpreter started,
+runtime imported, model loaded (which compiles it where the runtime does), first call, one image to
+the input tensor, the output tensor to an image. Together the first four are a cold start."""
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -50,6 +55,22 @@ class Peak:
     def best_rate(self) -> float:
         """GMAC/s of the fastest product."""
         return self.macs / min(self.samples) / 1e6
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Memory bandwidth of the machine, taken in turns with the rows: one large array to another."""
+
+    threads: int
+    bytes: int
+    """Read and written by one copy."""
+    samples: list[float]
+    """Milliseconds."""
+
+    @property
+    def rate(self) -> float:
+        """GB/s in the median."""
+        return self.bytes / summarize(self.samples).median / 1e6
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,13 @@ class Row:
     """The golden tile on the device against the reference; None where it was not run."""
     facts: dict[str, Any] = field(default_factory=dict)
     """About the device, before and after the run."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Milliseconds of the `PHASES` that were measured."""
+    bytes_moved: int | None = None
+    """Estimate of the memory one call reads and writes: weights once, and every operator's inputs
+    and outputs. None where the file was not read."""
+    by_process: tuple[int, ...] = ()
+    """How many of the samples, in their order, came from each process; empty: all from one."""
 
     def __post_init__(self) -> None:
         if self.samples and self.label != "measured":
@@ -136,6 +164,12 @@ class BenchResult:
     started: str
     """UTC, ISO 8601."""
     version: int = VERSION
+    copies: list[Copy] = field(default_factory=list)
+
+    def copy_for(self, row: Row) -> Copy | None:
+        """Bandwidth with as many threads as `row` has, the slope of its roofline."""
+        fitting = [c for c in self.copies if c.threads == row.threads and row.device == "cpu"]
+        return max(fitting, key=lambda copy: copy.rate, default=None)
 
     def peak_for(self, row: Row) -> Peak | None:
         """The ceiling `row` stands under: same arithmetic, same threads, the fastest of them."""
@@ -214,14 +248,20 @@ class BenchResult:
                 "gemm_gmac_per_s": peak.rate if peak else None,
                 "share_of_peak": self.share_of_peak(row),
                 "best_share_of_peak": self.best_share_of_peak(row),
+                "bytes_moved": row.bytes_moved,
+                **{f"{phase}_ms": row.phases.get(phase) for phase in PHASES},
                 "runtime_version": row.runtime_version, "delegate": row.delegate,
                 "sha256": row.sha256,
             })  # fmt: skip
         return flat
 
-    def to_json(self) -> str:
+    def to_document(self) -> dict[str, Any]:
         """The whole result: raw samples, and the computed table for readers without edgesr."""
-        return json.dumps({**dataclasses.asdict(self), "table": self.table()}, indent=1) + "\n"
+        return {**dataclasses.asdict(self), "table": self.table()}
+
+    def to_json(self) -> str:
+        """`to_document` as text."""
+        return json.dumps(self.to_document(), indent=1) + "\n"
 
 
 def write_result(result: BenchResult, path: Path, *, force: bool = False) -> None:
@@ -249,43 +289,54 @@ def read_result(path: Path) -> BenchResult:
             raise BadFileError(
                 f"{path} is a benchmark of version {version}; this edgesr reads up to {VERSION}"
             )
-        return BenchResult(
-            rows=[_row(row) for row in document["rows"]],
-            peaks=[Peak(**_known(Peak, peak)) for peak in document["peaks"]],
-            plan=Plan(**_known(Plan, document["plan"])),
-            machine=_machine(document["machine"]),
-            load=Load(**_known(Load, document["load"])),
-            started=document["started"],
-            version=version,
-        )
+        return result_from(document)
     except OSError as error:
         raise BadFileError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadFileError(f"{path} is not a result of `edgesr bench`: {error!r}") from error
 
 
+def result_from(document: Mapping[str, Any]) -> BenchResult:
+    """The result whose `to_document` this is, of this version or an older one.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is something else.
+    """
+    return BenchResult(
+        rows=[_row(row) for row in document["rows"]],
+        peaks=[Peak(**known(Peak, peak)) for peak in document["peaks"]],
+        plan=Plan(**known(Plan, document["plan"])),
+        machine=_machine(document["machine"]),
+        load=Load(**known(Load, document["load"])),
+        started=document["started"],
+        version=document["version"],
+        copies=[Copy(**known(Copy, copy)) for copy in document.get("copies", ())],
+    )
+
+
 def _row(document: Mapping[str, Any]) -> Row:
-    fields = _known(Row, document)
+    fields = known(Row, document)
     if fields.get("memory") is not None:
-        fields["memory"] = Memory(**_known(Memory, fields["memory"]))
+        fields["memory"] = Memory(**known(Memory, fields["memory"]))
     fields["notes"] = tuple(fields.get("notes", ()))
+    fields["by_process"] = tuple(fields.get("by_process", ()))
     if fields.get("placement") is not None:
-        placement = _known(Placement, fields["placement"])
+        placement = known(Placement, fields["placement"])
         if placement.get("on_cpu") is not None:
             placement["on_cpu"] = tuple(placement["on_cpu"])
         fields["placement"] = Placement(**placement)
     if fields.get("parity") is not None:
-        fields["parity"] = Parity(**_known(Parity, fields["parity"]))
+        fields["parity"] = Parity(**known(Parity, fields["parity"]))
     return Row(**fields)
 
 
 def _machine(document: Mapping[str, Any]) -> Machine:
-    fields = _known(Machine, document)
+    fields = known(Machine, document)
     fields["instructions"] = tuple(fields["instructions"])
     return Machine(**fields)
 
 
-def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+def known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `document` that this version of the dataclass has."""
     names = {f.name for f in dataclasses.fields(kind)}
     return {name: value for name, value in document.items() if name in names}
