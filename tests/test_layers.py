@@ -25,6 +25,7 @@ RANKS = {
     "edgesr.reach": 3,
     "edgesr.analysis": 3,
     "edgesr.train": 4,
+    "edgesr.adapt": 4,
     "edgesr.collapse": 4,
     "edgesr.runtime": 5,
     "edgesr.targets": 5,

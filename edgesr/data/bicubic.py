@@ -26,7 +26,7 @@ _STRIP_SAMPLES = 1 << 21
 """Samples per strip: 16 MB in float64, small enough to stay out of the way."""
 
 
-def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Keys' cubic convolution kernel with a = -1/2 (Keys 1981, eq. 15)."""
     d = np.abs(distance)
     near = 1.5 * d**3 - 2.5 * d**2 + 1.0
@@ -60,7 +60,7 @@ def _plan(length: int, out_length: int, scale: float) -> _Pass:
     taps = math.ceil(width) + 2
     first = np.floor(centre - width / 2 + 1e-12).astype(np.intp)
     index = first[:, None] + np.arange(taps)[None, :]
-    weight = stretch * _cubic(stretch * (centre[:, None] - index))
+    weight = stretch * cubic(stretch * (centre[:, None] - index))
     weight /= weight.sum(axis=1, keepdims=True)
     mirror = np.concatenate([np.arange(length), np.arange(length - 1, -1, -1)])
     index = mirror[np.mod(index, 2 * length)]

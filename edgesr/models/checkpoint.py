@@ -1,7 +1,7 @@
 """Open a file of weights without trusting it: container -> named float tensors.
 
-Three containers, told apart by their first bytes and not by their names: safetensors, torch's zip
-archive and its older bare pickle. Pickles are opened with `weights_only`, so that no code of the
+Four containers, told apart by their bytes and not by their names: safetensors, torch's zip
+archive, its older bare pickle, and the index of a TensorFlow checkpoint. Pickles are opened with `weights_only`, so that no code of the
 file runs; archives are read in place, nothing is extracted; every tensor is checked to be finite
 and as large as it claims to be before anybody computes with it.
 """
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from edgesr.errors import BadFileError, CheckpointError
+from edgesr.models.tf_checkpoint import is_tf_index, read_tf_checkpoint
 
 Tensors = dict[str, Tensor]
 
@@ -72,6 +73,8 @@ def read_checkpoint(path: Path) -> Tensors:
         content = _read_torch(path)
     elif head[8:9] == b"{":
         content = _read_safetensors(path)
+    elif is_tf_index(path):
+        content = read_tf_checkpoint(path)
     else:
         raise BadFileError(f"`{path}` is no checkpoint: {_what_it_is(head)}")
     tensors = _without_prefixes(_state_dict(content, path))
@@ -86,7 +89,7 @@ def _what_it_is(head: bytes) -> str:
         return "it is a web page, probably of a failed download; download it again"
     if is_tflite(head):
         return "it is a TFLite model"
-    return "edgesr reads .safetensors, .pth and .pt of torch, and .tflite"
+    return "edgesr reads .safetensors, .pth and .pt of torch, .index of TensorFlow, and .tflite"
 
 
 def _check_archive(path: Path) -> None:

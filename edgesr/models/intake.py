@@ -30,7 +30,7 @@ from edgesr.models.registry import Entry, create, entries, parse_name
 from edgesr.network import Network
 
 RANDOM = "random:"
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tflite")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".index", ".tflite")
 
 
 def load(spec: str | Path, *, architecture: str | None = None, scale: int | None = None) -> Network:
@@ -38,7 +38,7 @@ def load(spec: str | Path, *, architecture: str | None = None, scale: int | None
 
     Args:
         spec: registry name with shipped weights (`plain-m-x3`), checkpoint file (.safetensors,
-            .pth, .pt, .tflite), `module:factory`, a callable returning a module or a `Network`,
+            .pth, .pt, .index of TensorFlow, .tflite), `module:factory`, a callable returning a module or a `Network`,
             or `random:NAME`, a registered network with random weights.
         architecture: registry name, with or without scale, that the file must fit. Otherwise it
             is found from the tensors' names and shapes.

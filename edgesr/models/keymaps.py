@@ -108,6 +108,12 @@ KEYMAPS: tuple[KeyMap, ...] = (
         ),
     ),
     KeyMap(
+        "JWSoh/MZSR",
+        ("mzsr",),
+        "MODEL.conv1.weight",
+        ((r"^MODEL\.conv(\d)$", _from_zero("convs.")),),
+    ),
+    KeyMap(
         "Zheng222/IMDN",
         ("imdn",),
         "IMDB1.cca.conv_du.0.weight",
