@@ -35,6 +35,7 @@ def train_command(
     from edgesr.models import create
     from edgesr.train.loop import Progress, Schedule, train
     from edgesr.train.patches import PatchCache
+    from edgesr.train.validation import PsnrOn
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -48,11 +49,12 @@ def train_command(
         def report(state: Progress) -> None:
             bar.update(task, completed=state.step)
             quality = "" if state.validation is None else f", validation {state.validation:.3f} dB"
-            say(f"step {state.step}: loss {state.loss:.5f}{quality}")
+            say(f"step {state.step}: loss {state.loss:.5f}{quality}, {state.time_left} left")
 
+        scale = patches.scale
+        judge = PsnrOn.folder(validation, scale, built.colour) if validation else None
         average = train(
-            built.module, patches, out, schedule,
-            colour=built.colour, validation=validation, every=every, report=report,
+            built, patches, out, schedule, validation=judge, every=every, report=report
         )  # fmt: skip
     path = out / f"{built.name}.safetensors"
     facts = {"network": built.name, "steps": str(steps), "seed": str(seed)}

@@ -2,184 +2,186 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import time
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
-from torch import nn
-from torch.nn import functional as F
+from PIL import Image as Pillow
+from torch import Tensor, nn
 
-from edgesr.data.bicubic import crop_to_multiple, imresize
-from edgesr.data.colour import join, split
-from edgesr.metrics.psnr import psnr
-from edgesr.train.patches import PatchCache, find_images, luma
+from edgesr.data.images import written_beside
+from edgesr.errors import CheckpointError
+from edgesr.network import Network
+from edgesr.train.engine import Engine
+from edgesr.train.objective import Objective, Reconstruction
+from edgesr.train.patches import luma
+from edgesr.train.prefetch import ahead
+from edgesr.train.progress import Progress, TensorBoard, write_csv
+from edgesr.train.schedule import Schedule
+from edgesr.train.state import State
+from edgesr.train.unit import Unit
+from edgesr.train.validation import Score, Validation
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn."""
-
-    steps: int = 60_000
-    batch: int = 16
-    patch: int = 48
-    """Side of an LR patch."""
-    rate: float = 1e-3
-    final_rate: float = 1e-6
-    warm_up: int = 500
-    squared_from: float = 0.85
-    """Share of the steps after which the loss turns from L1 to L2, which is what PSNR measures."""
-    averaging: float = 0.999
-    """Decay of the exponential moving average of the weights."""
-    seed: int = 0
-
-    def rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to `final_rate`."""
-        if step < self.warm_up:
-            return self.rate * (step + 1) / self.warm_up
-        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.final_rate + (self.rate - self.final_rate) * (1 + math.cos(math.pi * done)) / 2
+__all__ = ["Engine", "Progress", "Schedule", "train"]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What the loop reports now and then."""
+class Patches(Protocol):
+    """Where batches come from: `PatchCache`, or anything of this form."""
 
-    step: int
-    steps: int
-    loss: float
-    validation: float | None
-    """Y-PSNR in dB, mean over the validation images, literature protocol."""
-    seconds_left: float
+    def batch(self, step: int, size: int, patch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """LR and HR of one step, NCHW in [0, 1]; the arguments alone decide them."""
+
+
+class _Loss(nn.Module):
+    """Objective of student: one forward pass, so that DDP sees every parameter that learns."""
+
+    def __init__(self, student: Unit, objective: Objective) -> None:
+        super().__init__()
+        self.student = student
+        self.objective = objective
+
+    def forward(self, lr: Tensor, hr: Tensor, done: float) -> Tensor:
+        return self.objective(self.student, lr, hr, done)
 
 
 def train(
-    module: nn.Module,
-    cache: PatchCache,
+    network: Network,
+    patches: Patches,
     out: Path,
     schedule: Schedule,
     *,
-    colour: str = "rgb",
-    validation: Path | None = None,
+    objective: Objective | None = None,
+    validation: Validation | None = None,
     every: int = 1000,
     report: Callable[[Progress], None] = lambda progress: None,
+    engine: Engine = Engine(),  # noqa: B008  (frozen)
 ) -> nn.Module:
-    """Train `module` and return its averaged copy, in evaluation mode.
+    """Train `network.module` and return its averaged copy, in evaluation mode.
 
-    Writes `state.pt` (to resume from) and `log.csv` into `out` every `every` steps. Starting
-    again with the same `out` goes on where it stopped and ends with the same weights.
+    Writes `state.pt` (to resume from), `log.csv` and, with validation, `pictures.png` into `out`
+    every `every` steps. Starting again with the same `out` goes on where it stopped and ends with
+    the same weights, bit for bit: batches and random numbers depend on the step alone.
 
     Args:
-        module: maps LR to HR in [0, 1].
-        cache: training patches.
+        network: what to train; luma networks get the luma of the patches.
+        patches: training data.
         out: folder of this run.
-        colour: `rgb`, or `y` for networks that see only luma.
-        validation: folder of HR images.
+        objective: what to minimize; L1, then L2 at the end by default.
+        validation: judges the average; `PsnrOn` does by PSNR.
+        every: steps between reports, each of which is also a state to go on from.
+        report: called with each.
+        engine: device, precision, threads.
+
+    Raises:
+        CheckpointError: the loss is no number any more; the state is of another network.
+        UsageError: the batch does not divide by the processes.
+        EnvironmentLimitError: the disk is full.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    # Layout alone makes a step twice as fast on CPUs (NHWC is what the kernels compute in).
-    module = module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average = deepcopy(module).requires_grad_(False).eval()
-    optimizer = torch.optim.Adam(module.parameters(), lr=schedule.rate, betas=(0.9, 0.99))
-    first = _resume(out / "state.pt", module, average, optimizer)
-    held_out = find_images([validation]) if validation else []
-    started, loss_sum = time.monotonic(), 0.0
-    for step in range(first, schedule.steps):
+    fabric = engine.start(schedule.batch)
+    minimized = objective or Reconstruction()
+    module = network.module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    loss_of = _Loss(Unit(module, network.value_range), minimized)
+    learning = [p for p in loss_of.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=schedule.rate, betas=(0.9, 0.99))
+    own = minimized if isinstance(minimized, nn.Module) else nn.Module()
+    state = State(module, own, optimizer)
+    state.resume(out / "state.pt")
+    if engine.compile:
+        module.compile()
+    forward, update = fabric.setup(loss_of, optimizer)
+    state.average.to(fabric.device)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        pair = patches.batch(step, schedule.batch, schedule.patch, schedule.seed)
+        if network.colour == "y":
+            pair = luma(pair[0]), luma(pair[1])
+        lr, hr = (side[fabric.global_rank :: fabric.world_size] for side in pair)
+        return fabric.to_device(lr), fabric.to_device(hr)
+
+    log = _Log(out, state, schedule, network, validation, report, fabric, engine)
+    batches = ahead(batch, state.step, schedule.steps, engine.workers)
+    for step in range(state.step, schedule.steps):
+        rate = schedule.rate_at(step)
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate_at(step)
-        lr, hr = cache.batch(step, schedule.batch, schedule.patch, schedule.seed)
-        if colour == "y":
-            lr, hr = luma(lr), luma(hr)
-        with torch.autocast("cpu", torch.bfloat16):
-            sr = module(lr.contiguous(memory_format=torch.channels_last))
-        squared = step >= schedule.squared_from * schedule.steps
-        # L2 is scaled so that its gradients stay in the range the learning rate was chosen for.
-        loss = 25 * F.mse_loss(sr.float(), hr) if squared else F.l1_loss(sr.float(), hr)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        _average(average, module, min(schedule.averaging, (1 + step) / (10 + step)))
-        loss_sum += float(loss.detach())
-        if (step + 1) % every == 0 or step + 1 == schedule.steps:
-            value = validate(average, held_out, cache.scale, colour) if held_out else None
-            _save(out / "state.pt", step + 1, module, average, optimizer)
-            left = (time.monotonic() - started) / (step + 1 - first) * (schedule.steps - step - 1)
-            progress = Progress(step + 1, schedule.steps, loss_sum / every, value, left)
-            _log(out / "log.csv", progress)
-            report(progress)
-            loss_sum = 0.0
-    return average
+            group["lr"] = rate
+        lr, hr = log.timed(batches)
+        # Whatever an objective draws depends on the step, not on what was drawn before a stop.
+        torch.manual_seed(schedule.seed * 1_000_003 + step)
+        loss = forward(lr, hr, step / schedule.steps)
+        update.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        if schedule.clip:
+            nn.utils.clip_grad_norm_(learning, schedule.clip)
+        update.step()
+        state.step = step + 1
+        state.update_average(min(schedule.averaging, (1 + step) / (10 + step)))
+        log.add(loss.detach())
+        if state.step % every == 0 or state.step == schedule.steps:
+            log.write(rate)
+    log.close()
+    return state.average
 
 
-@torch.no_grad()
-def validate(module: nn.Module, images: list[Path], scale: int, colour: str = "rgb") -> float:
-    """Mean Y-PSNR in dB over `images`, literature protocol."""
-    values = []
-    for path in images:
-        hr = crop_to_multiple(np.array(Image.open(path).convert("RGB")), scale)
-        lr = imresize(hr, 1 / scale)
-        if colour == "y":
-            y, chroma = split(lr)
-            sr = join(_enlarge(module, y), chroma)
-        else:
-            sr = _enlarge(module, lr)
-        values.append(psnr(sr, hr, scale))
-    return float(np.mean(values))
+class _Log:
+    """Counts between reports; writes state, log and pictures at each."""
 
+    def __init__(
+        self, out: Path, state: State, schedule: Schedule, network: Network,
+        validation: Validation | None, report: Callable[[Progress], None], fabric: Any,
+        engine: Engine,
+    ) -> None:  # fmt: skip
+        self.out, self.state, self.schedule, self.fabric = out, state, schedule, fabric
+        self.average = Unit(state.average, network.value_range)
+        self.validation, self.report = validation, report
+        self.first, self.began = state.step, time.monotonic()
+        self.losses: list[Tensor] = []
+        self.waited, self.since = 0.0, self.began
+        wanted = engine.tensorboard and fabric.is_global_zero
+        self.board = TensorBoard(out / "tensorboard", state.step) if wanted else None
 
-def _enlarge(module: nn.Module, lr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    x = torch.from_numpy(lr).permute(2, 0, 1)[None].float() / 255
-    sr = module(x.contiguous(memory_format=torch.channels_last))[0].permute(1, 2, 0)
-    pixels: npt.NDArray[np.uint8] = (sr * 255).round().clamp(0, 255).byte().numpy()
-    return pixels
+    def timed(self, batches: Any) -> tuple[Tensor, Tensor]:
+        began = time.monotonic()
+        lr, hr = next(batches)
+        self.waited += time.monotonic() - began
+        return lr, hr
 
+    def add(self, loss: Tensor) -> None:
+        # Kept as tensors: asking a GPU for a number makes it wait.
+        self.losses.append(loss)
 
-@torch.no_grad()
-def _average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    for kept, new in zip(average.parameters(), module.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
-    for counted, newest in zip(average.buffers(), module.buffers(), strict=True):
-        counted.copy_(newest)
+    def write(self, rate: float) -> None:
+        loss = float(self.fabric.all_reduce(torch.stack(self.losses).mean()))
+        if not np.isfinite(loss):
+            raise CheckpointError(
+                f"training diverged before step {self.state.step}: the loss is {loss}; start "
+                f"again from {self.out / 'state.pt'} with a rate below {rate:.2g}"
+            )
+        if self.fabric.is_global_zero:
+            self._write(loss, rate)
+        self.fabric.barrier()
+        self.losses, self.waited, self.since = [], 0.0, time.monotonic()
 
+    def _write(self, loss: float, rate: float) -> None:
+        state, now = self.state, time.monotonic()
+        score = self.validation(self.average) if self.validation else Score(0.0, "")
+        left = (now - self.began) / (state.step - self.first) * (self.schedule.steps - state.step)
+        entry = Progress(
+            state.step, self.schedule.steps, loss, score.decibels if self.validation else None,
+            left, rate, self.waited / max(now - self.since, 1e-9), score.protocol,
+        )  # fmt: skip
+        state.history.append(entry)
+        state.save(self.out / "state.pt")
+        write_csv(self.out / "log.csv", state.history)
+        if score.pictures is not None:
+            with written_beside(self.out / "pictures.png") as file:
+                Pillow.fromarray(score.pictures).save(file, "PNG")
+        if self.board:
+            self.board.add(entry, score.pictures)
+        self.report(entry)
 
-def _save(
-    path: Path, step: int, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    beside = path.with_suffix(".part")
-    state = {
-        "step": step,
-        "module": module.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    torch.save(state, beside)
-    beside.replace(path)
-
-
-def _resume(
-    path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["module"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _log(path: Path, progress: Progress) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "loss", "validation_y_psnr"])
-        writer.writerow([progress.step, f"{progress.loss:.6f}", progress.validation])
+    def close(self) -> None:
+        if self.board:
+            self.board.close()

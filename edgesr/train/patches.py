@@ -15,23 +15,28 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from edgesr.data.bicubic import crop_to_multiple, imresize
 from edgesr.data.colour import split
-from edgesr.errors import BadFileError
+from edgesr.data.images import SUFFIXES, read_image, written_beside
+from edgesr.errors import BadFileError, UsageError
+from edgesr.manifest import write_atomically
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_SMALLEST = 64
+"""Images whose low-resolution version has a shorter side than this are left out."""
 
 
 def find_images(folders: Sequence[Path]) -> list[Path]:
     """All image files below `folders`, sorted.
 
     Raises:
-        BadFileError: there is none.
+        BadFileError: a folder is missing, or there is no image.
     """
-    found = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadFileError(f"no such folder: {folder}")
+    found = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
         raise BadFileError(f"no images below {', '.join(map(str, folders))}")
     return found
@@ -46,6 +51,10 @@ class PatchCache:
         cache: folder for the decoded copies; reused when files and scale are the same.
         kept: how many images, evenly spread over the list, are kept from `batch` and given by
             `held_out`: to validate on.
+
+    Raises:
+        BadFileError: no folder, no image, a corrupt one, or all are too small.
+        EnvironmentLimitError: the disk is full.
     """
 
     def __init__(self, folders: Sequence[Path], scale: int, cache: Path, *, kept: int = 0) -> None:
@@ -67,6 +76,8 @@ class PatchCache:
         if not pixels.any():
             raise BadFileError(f"{len(pixels)} images are too few to keep {kept} for validation")
         self._share = pixels / pixels.sum()
+        drawn = [shape for shape, count in zip(self.shapes, pixels, strict=True) if count]
+        self._largest_patch = min(map(min, drawn))
 
     def batch(self, step: int, size: int, patch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """LR and HR patches of one step, in [0, 1], channels last in memory.
@@ -75,7 +86,15 @@ class PatchCache:
             step: together with `seed` decides the batch, so a resumed run sees the same data.
             size: patches per batch.
             patch: side of the LR patch in pixels.
+
+        Raises:
+            UsageError: a patch larger than the smallest image.
         """
+        if patch > self._largest_patch:
+            raise UsageError(
+                f"a patch of {patch} does not fit into the smallest image, whose shorter side is "
+                f"{self._largest_patch} pixels at low resolution; choose a smaller patch"
+            )
         rng = np.random.default_rng([seed, step])
         pairs = [self._pair(rng, patch) for _ in range(size)]
         lr, hr = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
@@ -125,16 +144,21 @@ def luma(rgb: Tensor) -> Tensor:
 def _build(paths: Sequence[Path], scale: int, stem: Path) -> None:
     shapes = []
     with (
-        stem.with_suffix(".hr").open("wb") as hr_file,
-        stem.with_suffix(".lr").open("wb") as lr_file,
+        written_beside(stem.with_suffix(".hr")) as hr_file,
+        written_beside(stem.with_suffix(".lr")) as lr_file,
     ):
         for path in paths:
-            hr = crop_to_multiple(np.array(Image.open(path).convert("RGB")), scale)
-            lr = imresize(hr, 1 / scale)
-            if min(lr.shape[:2]) < 64:
+            hr = crop_to_multiple(read_image(path).pixels, scale)
+            lr = imresize(hr, 1 / scale) if min(hr.shape[:2]) >= scale else hr[:0]
+            if min(lr.shape[:2]) < _SMALLEST:
                 continue
             shapes.append(lr.shape[:2])
             hr_file.write(np.ascontiguousarray(hr).tobytes())
             lr_file.write(lr.tobytes())
+    if not shapes:
+        raise BadFileError(
+            f"all {len(paths)} images are too small: training at x{scale} needs sides of at least "
+            f"{_SMALLEST * scale} pixels"
+        )
     # Written last: an index says the two files are whole.
-    stem.with_suffix(".json").write_text(json.dumps(shapes))
+    write_atomically(stem.with_suffix(".json"), json.dumps(shapes).encode())

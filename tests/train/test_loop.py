@@ -1,135 +1,324 @@
-"""Training: the same patches for the same step, the same weights after a stop, a falling loss."""
+"""Training: the same weights after a stop, a falling loss, logs that tell what happened."""
 
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from edgesr.data.bicubic import imresize
-from edgesr.errors import BadFileError
+from edgesr.errors import BadFileError, CheckpointError, EnvironmentLimitError, UsageError
+from edgesr.metrics.psnr import LITERATURE, psnr
 from edgesr.models import create
 from edgesr.models.plain import Plain
-from edgesr.train.loop import Progress, Schedule, train, validate
-from edgesr.train.patches import PatchCache, luma
+from edgesr.network import Network
+from edgesr.train.loop import Engine, Progress, Schedule, train
+from edgesr.train.objective import Reconstruction
+from edgesr.train.patches import PatchCache
+from edgesr.train.validation import PsnrOn, enlarge
 
-SCHEDULE = Schedule(steps=6, batch=2, patch=16, warm_up=2, squared_from=0.5)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for name, (height, width) in {"a": (200, 150), "b": (131, 166)}.items():
-        coarse = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{name}.png")
-    return folder
+SCHEDULE = Schedule(steps=6, batch=2, patch=16, warm_up=2)
 
 
-@pytest.fixture(scope="module")
-def cache(photos, tmp_path_factory):
-    return PatchCache([photos], 2, tmp_path_factory.mktemp("cache"))
+class StopError(Exception):
+    """What a test stops a run with."""
 
 
-def fresh():
-    torch.manual_seed(0)
-    return Plain(2, channels=8, blocks=1)
+class WithStatistics(nn.Module):
+    """Batch norm and dropout: buffers and random numbers must survive a stop, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.2), nn.ReLU(),
+            nn.Conv2d(8, 12, 3, padding=1), nn.PixelShuffle(2),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class Learned(nn.Module):
+    """An objective with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, student, lr, hr, done):
+        return (self.gain * student(lr) - hr).abs().mean()
+
+
+def fresh(kind=Plain, seed=0):
+    torch.manual_seed(seed)
+    module = Plain(2, channels=8, blocks=1) if kind is Plain else kind()
+    return Network(module, "small", 2)
 
 
 def weights(module):
-    return torch.cat([p.flatten() for p in module.state_dict().values()])
+    return torch.cat([p.flatten().double() for p in module.state_dict().values()])
 
 
-def test_patches_are_lr_and_hr_of_the_same_place(cache):
-    lr, hr = cache.batch(step=3, size=4, patch=24)
-    assert lr.shape == (4, 3, 24, 24) and hr.shape == (4, 3, 48, 48)
-    for small, large in zip(lr, hr, strict=True):
-        image = (large.permute(1, 2, 0) * 255).byte().numpy()
-        again = imresize(image, 0.5).astype(np.float32) / 255
-        inner = np.s_[4:-4, 4:-4]  # the patch's own border lacks its neighbours
-        assert np.abs(again - small.permute(1, 2, 0).numpy())[inner].max() <= 1.5 / 255
-
-
-def test_a_step_decides_its_batch(cache):
-    assert torch.equal(cache.batch(5, 2, 16)[0], cache.batch(5, 2, 16)[0])
-    assert not torch.equal(cache.batch(5, 2, 16)[0], cache.batch(6, 2, 16)[0])
-    assert not torch.equal(cache.batch(5, 2, 16, 0)[0], cache.batch(5, 2, 16, 1)[0])
-
-
-def test_kept_images_are_not_trained_on(photos, cache, tmp_path):
-    own = PatchCache([photos], 2, tmp_path, kept=1)
-    ((lr, hr),) = own.held_out()
-    assert hr.shape == (200, 150, 3) and np.array_equal(lr, imresize(hr, 0.5))
-    assert own._share.tolist() == [0, 1] and cache.held_out() == []
-    with pytest.raises(BadFileError, match="2 images are too few to keep 2"):
-        PatchCache([photos], 2, tmp_path, kept=2)
-
-
-def test_a_cache_knows_its_images(cache, photos):
-    image = np.array(Image.open(photos / "b.png"))
-    assert cache.contains(image)
-    assert not cache.contains(image[:, ::-1]) and not cache.contains(image[:-2])
-
-
-def test_the_cache_is_built_once(photos, cache, tmp_path):
-    first = PatchCache([photos], 2, tmp_path)
-    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    again = PatchCache([photos], 2, tmp_path)
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == stamps
-    assert torch.equal(first.batch(0, 2, 16)[1], again.batch(0, 2, 16)[1])
-
-
-def test_no_images(tmp_path):
-    with pytest.raises(BadFileError, match="no images"):
-        PatchCache([tmp_path], 2, tmp_path / "cache")
-
-
-def test_a_stopped_run_ends_with_the_same_weights(cache, tmp_path):
-    whole = train(fresh(), cache, tmp_path / "whole", SCHEDULE, every=6)
-
-    class StopError(Exception):
-        pass
-
+def stop_at(step):
     def stop(progress: Progress) -> None:
-        if progress.step == 4:
+        if progress.step == step:
             raise StopError
 
+    return stop
+
+
+@pytest.mark.parametrize("kind", [Plain, WithStatistics])
+@pytest.mark.parametrize("objective", [Reconstruction, Learned])
+def test_a_stopped_run_ends_with_the_same_weights(cache, tmp_path, kind, objective):
+    whole = train(fresh(kind), cache, tmp_path / "whole", SCHEDULE, every=6, objective=objective())
     with pytest.raises(StopError):
-        train(fresh(), cache, tmp_path / "stopped", SCHEDULE, every=2, report=stop)
-    torch.manual_seed(99)  # a new process has another state
-    resumed = train(Plain(2, 8, 1), cache, tmp_path / "stopped", SCHEDULE, every=2)
+        train(
+            fresh(kind), cache, tmp_path / "stopped", SCHEDULE, every=2, objective=objective(),
+            report=stop_at(4),
+        )  # fmt: skip
+    # A new process has other random numbers and weights.
+    resumed = train(
+        fresh(kind, seed=99), cache, tmp_path / "stopped", SCHEDULE, every=2, objective=objective()
+    )
     assert torch.equal(weights(whole), weights(resumed))
+    assert not torch.equal(weights(whole), weights(fresh(kind).module))
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from edgesr.models.plain import Plain
+from edgesr.network import Network
+from edgesr.train.loop import Schedule, train
+from edgesr.train.patches import PatchCache
+torch.set_num_threads(1)
+photos, cache, out = map(Path, sys.argv[1:])
+torch.manual_seed(0)
+train(Network(Plain(2, 8, 1), "small", 2), PatchCache([photos], 2, cache), out,
+      Schedule(steps=100_000, batch=2, patch=16, warm_up=2), every=7)
+"""
+
+
+def test_a_killed_process_leaves_a_state_to_go_on_from(photos, tmp_path):
+    """Killed at any moment, not where it was convenient."""
+    cache = PatchCache([photos], 2, tmp_path / "cache")
+    out, state = tmp_path / "killed", tmp_path / "killed" / "state.pt"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(photos), str(tmp_path / "cache"), str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    until = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = torch.load(state, weights_only=True)["step"]
+    assert reached % 7 == 0 and reached > 0
+    schedule = replace(SCHEDULE, steps=100_000, warm_up=2)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for folder in (out, tmp_path / "whole"):
+            with pytest.raises(StopError):
+                train(fresh(), cache, folder, schedule, every=7, report=stop_at(reached + 7))
+    finally:
+        torch.set_num_threads(threads)
+    ends = [torch.load(f / "state.pt", weights_only=True) for f in (out, tmp_path / "whole")]
+    assert ends[0]["step"] == ends[1]["step"] == reached + 7
+    for name, value in ends[0]["average"].items():
+        assert torch.equal(value, ends[1]["average"][name]), name
 
 
 def test_the_loss_falls_and_the_log_says_so(cache, photos, tmp_path):
     seen: list[Progress] = []
-    schedule = replace(SCHEDULE, steps=60, squared_from=1.0, rate=2e-3)
+    schedule = replace(SCHEDULE, steps=60, rate=2e-3)
+    judge = PsnrOn.folder(photos, 2)
     average = train(
-        fresh(), cache, tmp_path, schedule, validation=photos, every=20, report=seen.append
-    )
+        fresh(), cache, tmp_path, schedule, objective=Reconstruction(squared_from=1.0),
+        validation=judge, every=20, report=seen.append,
+    )  # fmt: skip
     assert seen[-1].loss < seen[0].loss
-    assert seen[-1].validation == pytest.approx(validate(average, [*photos.iterdir()], 2), abs=1e-6)
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
     assert not average.training
+    by_hand = [psnr(enlarge(average, lr, "rgb"), hr, 2) for lr, hr in judge.pairs]
+    assert seen[-1].validation == pytest.approx(np.mean(by_hand), abs=1e-9)
+    assert seen[-1].protocol == str(LITERATURE)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["20", "40", "60"]
+    assert float(rows[-1]["validation_db"]) == pytest.approx(seen[-1].validation, abs=1e-4)
+    assert rows[-1]["protocol"] == str(LITERATURE)
 
 
-def test_the_rate_warms_up_and_falls():
-    schedule = Schedule(steps=1000, warm_up=100, rate=1e-3, final_rate=1e-6)
-    assert schedule.rate_at(0) == pytest.approx(1e-5)
-    assert schedule.rate_at(100) == pytest.approx(1e-3)
-    assert schedule.rate_at(550) == pytest.approx((1e-3 + 1e-6) / 2)
-    assert schedule.rate_at(1000) == pytest.approx(1e-6)
+def test_the_grid_shows_bicubic_network_and_original(cache, photos, tmp_path):
+    judge = PsnrOn.folder(photos, 2)
+    train(fresh(), cache, tmp_path, replace(SCHEDULE, steps=1), validation=judge)
+    grid = np.array(Image.open(tmp_path / "pictures.png"))
+    assert grid.shape == (2 * 96, 3 * 96, 3)
+    hr = judge.pairs[0][1]
+    top, left = (hr.shape[0] - 96) // 2, (hr.shape[1] - 96) // 2
+    np.testing.assert_array_equal(grid[:96, 192:], hr[top : top + 96, left : left + 96])
+
+
+def test_a_resumed_log_has_every_line_once(cache, tmp_path):
+    with pytest.raises(StopError):
+        train(fresh(), cache, tmp_path, SCHEDULE, every=2, report=stop_at(4))
+    train(fresh(), cache, tmp_path, SCHEDULE, every=2)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", "2", "4", "6"]
+
+
+def test_tensorboard_holds_the_same_figures(cache, photos, tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen: list[Progress] = []
+    train(
+        fresh(), cache, tmp_path, SCHEDULE, validation=PsnrOn.folder(photos, 2), every=3,
+        report=seen.append, engine=Engine(tensorboard=True),
+    )  # fmt: skip
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [
+        (p.step, pytest.approx(p.loss)) for p in seen
+    ]
+    (name,) = [tag for tag in events.Tags()["scalars"] if tag.startswith("PSNR")]
+    assert events.Scalars(name)[-1].value == pytest.approx(seen[-1].validation)
+    assert events.Tags()["images"]
+
+
+def test_rates():
+    cosine = Schedule(steps=1000, warm_up=100, rate=1e-3, final_rate=1e-6)
+    assert cosine.rate_at(0) == pytest.approx(1e-5)
+    assert cosine.rate_at(100) == pytest.approx(1e-3)
+    assert cosine.rate_at(550) == pytest.approx((1e-3 + 1e-6) / 2)
+    assert cosine.rate_at(1000) == pytest.approx(1e-6)
+    steps = replace(cosine, shape="step", milestones=(0.5, 0.8), factor=0.1)
+    assert steps.rate_at(0) == pytest.approx(1e-5)
+    assert [steps.rate_at(s) for s in (499, 500, 799, 800)] == pytest.approx(
+        [1e-3, 1e-4, 1e-4, 1e-5]
+    )
 
 
 def test_luma_networks_train_on_luma(cache, tmp_path):
-    network = create("espcn-x2")
+    shapes = []
+
+    def objective(student, lr, hr, done):
+        shapes.append((lr.shape, hr.shape))
+        return (student(lr) - hr).abs().mean()
+
     schedule = Schedule(steps=3, batch=2, patch=16, warm_up=1)
-    average = train(network.module, cache, tmp_path, schedule, colour="y", every=3)
+    average = train(create("espcn-x2"), cache, tmp_path, schedule, objective=objective)
+    assert shapes == [((2, 1, 16, 16), (2, 1, 32, 32))] * 3
     assert all(torch.isfinite(value).all() for value in average.state_dict().values())
-    lr, _ = cache.batch(0, 2, 16)
-    y = luma(lr)
-    by_hand = (65.481 * lr[:, 0] + 128.553 * lr[:, 1] + 24.966 * lr[:, 2] + 16) / 255
-    assert y.shape == (2, 1, 16, 16)
-    assert (y[:, 0] - by_hand).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_loss_is_in_pixels_of_0_to_1_whatever_the_network_takes(cache, tmp_path):
+    class Large(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            assert x.max() > 2
+            return self.gain * nn.functional.interpolate(x, scale_factor=2)
+
+    seen: list[Progress] = []
+    network = Network(Large(), "large", 2, value_range=255.0)
+    train(network, cache, tmp_path, replace(SCHEDULE, steps=1), report=seen.append)
+    lr, hr = cache.batch(0, 2, 16)
+    by_hand = (nn.functional.interpolate(lr, scale_factor=2) - hr).abs().mean()
+    assert seen[0].loss == pytest.approx(float(by_hand), rel=1e-3)
+
+
+def test_gradients_are_shortened(cache, tmp_path):
+    """Adam forgets the size of a gradient, its second moment does not."""
+    moments = {}
+    for clip in (0.0, 1e-3):
+        out = tmp_path / str(clip)
+        train(fresh(), cache, out, replace(SCHEDULE, steps=1, clip=clip))
+        state = torch.load(out / "state.pt", weights_only=True)["optimizer"]["state"]
+        moments[clip] = sum(float(entry["exp_avg_sq"].sum()) for entry in state.values())
+    # Second moments are (1 - 0.99) of squared gradients.
+    assert moments[1e-3] == pytest.approx(0.01 * 1e-6, rel=1e-2)
+    assert moments[0.0] > 100 * moments[1e-3]
+
+
+def test_the_average_is_exponential(cache, tmp_path):
+    seen = []
+    network = fresh()
+
+    def objective(student, lr, hr, done):
+        seen.append(weights(student.module).clone())
+        return (student(lr) - hr).abs().mean()
+
+    schedule = replace(SCHEDULE, averaging=0.5)
+    average = train(network, cache, tmp_path, schedule, objective=objective)
+    expected = seen[0]
+    for step, new in enumerate([*seen[1:], weights(network.module)]):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * new
+    assert torch.allclose(weights(average), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_threads_change_nothing(cache, tmp_path, workers):
+    one = train(fresh(), cache, tmp_path / "one", SCHEDULE)
+    many = train(fresh(), cache, tmp_path / "n", SCHEDULE, engine=Engine(workers=workers))
+    assert torch.equal(weights(one), weights(many))
+
+
+def test_precision(cache, tmp_path):
+    seen = []
+
+    def objective(student, lr, hr, done):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return (student(lr) - hr).abs().mean()
+
+    schedule = replace(SCHEDULE, steps=1)
+    for precision in ("bf16", "fp32"):
+        engine = Engine(device="cpu", precision=precision)
+        train(fresh(), cache, tmp_path / precision, schedule, objective=objective, engine=engine)
+    assert seen == [True, False]
+
+
+def test_a_full_disk_keeps_the_last_state(cache, tmp_path, full_disk):
+    train(fresh(), cache, tmp_path, replace(SCHEDULE, steps=2))
+    before = (tmp_path / "state.pt").read_bytes()
+    with full_disk(5_000), pytest.raises(EnvironmentLimitError, match=r"cannot write .*state\.pt"):
+        train(fresh(), cache, tmp_path, SCHEDULE, every=2)
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_states_that_do_not_fit(cache, tmp_path):
+    train(fresh(), cache, tmp_path, replace(SCHEDULE, steps=2))
+    with pytest.raises(CheckpointError, match="of another network"):
+        train(fresh(WithStatistics), cache, tmp_path, SCHEDULE)
+    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(BadFileError, match="damaged"):
+        train(fresh(), cache, tmp_path, SCHEDULE)
+
+
+def test_divergence_is_said(cache, tmp_path):
+    def objective(student, lr, hr, done):
+        return (student(lr) - hr).abs().mean() * float("nan")
+
+    with pytest.raises(CheckpointError, match="diverged before step 6"):
+        train(fresh(), cache, tmp_path, SCHEDULE, objective=objective)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_no_such_device(cache, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UsageError, match="cannot train on `cuda`"):
+        train(fresh(), cache, tmp_path, SCHEDULE, engine=Engine(device="cuda"))

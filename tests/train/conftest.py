@@ -1,0 +1,42 @@
+"""Two small photos-like pictures and the cache of them."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgesr.train.patches import PatchCache
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, (height, width) in {"a": (200, 150), "b": (131, 166)}.items():
+        coarse = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(photos, tmp_path_factory):
+    return PatchCache([photos], 2, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def full_disk():
+    """A disk that takes files of a given size at most: the system's own write error."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
