@@ -1,0 +1,269 @@
+"""Train ArbSR-Plain: a scale per batch, knowledge from networks made for one scale.
+
+    python -m edgesr.train.any_scale --data BSDS400 --data T91 --out runs/arbsr-plain
+
+Wang et al., ICCV 2021, section 4.1: every batch has one scale, drawn at random; LR patches come
+from MATLAB's bicubic. Section 3.4: at the scales of a teacher its features are an example to the
+features after an adaption, here through a 1x1 convolution per teacher (FitNets, Romero et al., ICLR
+2015), as the teachers were not trained from one another.
+
+The body starts as that of a network for one scale. Goes on where it stopped when started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgesr.data.bicubic import imresize
+from edgesr.data.images import SUFFIXES, read_image
+from edgesr.errors import BadFileError
+from edgesr.models.arbsr import ArbPlain
+from edgesr.models.intake import load
+from edgesr.models.plain import Plain
+from edgesr.scales import Scale, factors
+
+Pixels = npt.NDArray[np.uint8]
+
+WHOLE: tuple[Scale, ...] = (2, 3, 4)
+HALVES: tuple[Scale, ...] = tuple(
+    (vertical / 2, horizontal / 2) for vertical in range(3, 9) for horizontal in range(3, 9)
+)
+"""1.5 to 4.0 in steps of 0.5 on both axes, the paper's asymmetric scales."""
+TENTHS: tuple[Scale, ...] = tuple((tenth / 10, tenth / 10) for tenth in range(11, 41))
+"""1.1 to 4.0 in steps of 0.1, the paper's symmetric scales."""
+SHARES = ((WHOLE, 0.4), (HALVES, 0.45), (TENTHS, 0.15))
+"""How often a batch's scale is drawn from each. Those of large periods are slow: drawn less."""
+
+_PATCH = 40
+_MARGIN = 10
+"""LR pixels. Both times any tenth are whole, and the margin keeps the crop's border out."""
+_TRANSFER = 0.1
+"""Weight of the features' loss beside the image's."""
+
+
+class Photos:
+    """HR images in memory, and random patches of them at any scale."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        files = sorted(
+            file for folder in folders for file in folder.rglob("*")
+            if file.suffix.lower() in SUFFIXES
+        )  # fmt: skip
+        smallest = (_PATCH + 2 * _MARGIN) * 4
+        images = [read_image(file).pixels for file in files]
+        self.images = [image for image in images if min(image.shape[:2]) >= smallest]
+        if not self.images:
+            raise BadFileError(f"no image of {smallest} pixels a side below {folders}")
+        areas = np.array([image.shape[0] * image.shape[1] for image in self.images], np.float64)
+        self._share = areas / areas.sum()
+
+    def batch(self, rng: np.random.Generator, size: int, scale: Scale) -> tuple[Tensor, Tensor]:
+        """LR and HR patches in [0, 1]."""
+        pairs = [self._pair(rng, scale) for _ in range(size)]
+        lr, hr = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+        return lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255
+
+    def _pair(self, rng: np.random.Generator, scale: Scale) -> tuple[Pixels, Pixels]:
+        image = self.images[int(rng.choice(len(self.images), p=self._share))]
+        side = _PATCH + 2 * _MARGIN
+        sizes = [round(side * factor) for factor in factors(scale)]
+        y, x = (int(rng.integers(n - k + 1)) for n, k in zip(image.shape[:2], sizes, strict=True))
+        hr = image[y : y + sizes[0], x : x + sizes[1]]
+        # A turned crop is a crop of the turned image: the scale stays the batch's.
+        if rng.integers(2) and sizes[0] == sizes[1]:
+            hr = hr.swapaxes(0, 1)
+        hr = hr[:: 1 if rng.integers(2) else -1, :: 1 if rng.integers(2) else -1]
+        lr = _shrink(hr, side)
+        top, left = (round(_MARGIN * factor) for factor in factors(scale))
+        inner = hr[top : sizes[0] - top, left : sizes[1] - left]
+        return lr[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN], np.ascontiguousarray(inner)
+
+
+def _shrink(hr: Pixels, side: int) -> Pixels:
+    """`imresize` to `side x side` as two matrix products, rounded after each as MATLAB does."""
+    down, across = (_matrix(length, side) for length in hr.shape[:2])
+    tall = _rounded(np.tensordot(down, hr.astype(np.float32), (1, 0)))
+    return _rounded(np.tensordot(across, tall, (1, 1)).swapaxes(0, 1)).astype(np.uint8)
+
+
+@cache
+def _matrix(length: int, side: int) -> npt.NDArray[np.float32]:
+    eye = np.eye(length, dtype=np.float32)[..., None]
+    return imresize(eye, (side / length, 1.0))[..., 0]
+
+
+def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.clip(np.floor(values + np.float32(0.5)), 0, 255)
+
+
+class Transfer(nn.Module):
+    """The loss of a student's features against the teacher's of the same scale."""
+
+    def __init__(self, teachers: Mapping[int, Plain], student: ArbPlain) -> None:
+        super().__init__()
+        self._teachers = dict(teachers)
+        self._student = student.trunk
+        width = student.trunk.stages[0][0].square.out_channels  # type: ignore[index, union-attr]
+        self.translate = nn.ModuleDict(
+            {str(scale): nn.Conv2d(int(width), int(width), 1) for scale in teachers}
+        )
+        for conv in self.translate.values():
+            nn.init.dirac_(conv.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        self._seen: list[Tensor] = []
+        for adaption in student.trunk.adaptions:
+            adaption.register_forward_hook(lambda *args: self._seen.append(args[-1]))
+
+    def forward(self, lr: Tensor, scale: Scale) -> Tensor:
+        """After the student has run on `lr`; zero at scales without a teacher."""
+        seen, self._seen = self._seen, []
+        teacher = self._teachers.get(scale) if isinstance(scale, int) else None
+        if teacher is None:
+            return torch.zeros(())
+        with torch.no_grad():
+            features, taught = lr, []
+            for index, conv in enumerate(teacher.body, 1):
+                features = F.relu(conv(features))
+                if index % self._student.every == 0:
+                    taught.append(features)
+        translate = self.translate[str(scale)]
+        losses = [F.l1_loss(translate(a), b) for a, b in zip(seen, taught, strict=True)]
+        return torch.stack(losses).float().mean()
+
+
+def warm_started(teacher: Plain) -> ArbPlain:
+    """A student whose body is the teacher's, and whose adaptions change nothing yet."""
+    student = ArbPlain(2)
+    for stage, conv in zip(student.trunk.stages, teacher.body, strict=True):
+        stage[0].load_state_dict(conv.state_dict())  # type: ignore[index]
+    for adaption in student.trunk.adaptions:
+        nn.init.zeros_(adaption.adapt.experts)  # type: ignore[union-attr, arg-type]
+    return student
+
+
+def scale_of(rng: np.random.Generator) -> Scale:
+    """A batch's scale."""
+    group = SHARES[int(rng.choice(len(SHARES), p=[share for _, share in SHARES]))][0]
+    scale = group[int(rng.integers(len(group)))]
+    if isinstance(scale, tuple) and scale[0] == scale[1] == int(scale[0]):
+        return int(scale[0])
+    return scale
+
+
+def train(
+    photos: Photos,
+    out: Path,
+    *,
+    steps: int,
+    batch: int = 8,
+    rate: float = 1e-3,
+    seed: int = 0,
+    every: int = 250,
+) -> ArbPlain:
+    """Train and return the averaged network; writes `state.pt` and `log.csv` into `out`."""
+    torch.manual_seed(seed)
+    teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3)}
+    student = warm_started(teachers[3]).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, arg-type]
+    average = deepcopy(student).requires_grad_(False).eval()
+    transfer = Transfer(teachers, student)  # type: ignore[arg-type]
+    learned = nn.ModuleList([student, transfer])
+    optimizer = torch.optim.Adam(learned.parameters(), lr=rate, betas=(0.9, 0.99))
+    out.mkdir(parents=True, exist_ok=True)
+    first = _resume(out / "state.pt", learned, average, optimizer)
+    started, total = time.monotonic(), 0.0
+    for step in range(first, steps):
+        rng = np.random.default_rng([seed, step])
+        for group in optimizer.param_groups:
+            group["lr"] = rate * _share(step, steps)
+        student.scale = scale = scale_of(rng)
+        lr, hr = photos.batch(rng, batch, scale)
+        lr = lr.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            sr = student(lr)
+            transferred = transfer(lr, scale)
+        # L2 at the end: it is what PSNR measures; scaled to the size of L1's gradients.
+        squared = step >= 0.85 * steps
+        loss = 25 * F.mse_loss(sr.float(), hr) if squared else F.l1_loss(sr.float(), hr)
+        optimizer.zero_grad(set_to_none=True)
+        (loss + _TRANSFER * transferred).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
+        optimizer.step()
+        _average(average, student, min(0.999, (1 + step) / (10 + step)))
+        total += float(loss.detach())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            _save(out / "state.pt", step + 1, learned, average, optimizer)
+            pace = (time.monotonic() - started) / (step + 1 - first)
+            with (out / "log.csv").open("a") as file:
+                file.write(f"{step + 1},{total / every:.6f},{pace:.3f}\n")
+            logging.info("step %d of %d, loss %.5f, %.2f s each", step + 1, steps, total / every, pace)
+            total = 0.0
+    return average
+
+
+def _share(step: int, steps: int, warm_up: int = 300) -> float:
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.001 + 0.999 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))) / 2
+
+
+@torch.no_grad()
+def _average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), module.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+    for counted, newest in zip(average.buffers(), module.buffers(), strict=True):
+        counted.copy_(newest)
+
+
+def _save(
+    path: Path, step: int, learned: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    beside = path.with_suffix(".part")
+    parts = {"learned": learned, "average": average, "optimizer": optimizer}
+    torch.save({"step": step, **{k: part.state_dict() for k, part in parts.items()}}, beside)
+    beside.replace(path)
+
+
+def _resume(
+    path: Path, learned: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    learned.load_state_dict(state["learned"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="edgesr.train.any_scale")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="HR photos")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from safetensors.torch import save_file
+
+    average = train(Photos(options.data), options.out, steps=options.steps)
+    tensors = {k: v.contiguous() for k, v in average.state_dict().items()}
+    save_file(tensors, options.out / "arbsr-plain.safetensors")
+
+
+if __name__ == "__main__":
+    main()
