@@ -18,6 +18,7 @@ from typing import Any
 
 from edgesr.errors import BadFileError, EnvironmentLimitError
 from edgesr.network import Colour
+from edgesr.scales import Scale
 
 VERSION = 1
 
@@ -41,7 +42,8 @@ class Manifest:
     """`tflite`, `onnx`, `openvino`, ..."""
     precision: str
     """`fp32`, `fp16`, `int8`, `int16x8` (activations of 16 bits, weights of 8)."""
-    scale: int
+    scale: Scale
+    """Enlargement; a pair where it is not one whole number."""
     colour: Colour
     value_range: float
     layout: str
@@ -75,6 +77,9 @@ class Manifest:
     """The collapse's proof: `edgesr.collapse.Certificate.to_dict()`."""
     parity: dict[str, Any] = field(default_factory=dict)
     """Runtime output against the graph (float) or the integer reference (int8)."""
+    compiled: dict[str, Any] = field(default_factory=dict)
+    """Of an NPU target: the vendor's binary beside the artifact, its compiler's estimate, operators
+    left on the CPU, parity in its simulator. Nothing in it is a measurement."""
     calibration: dict[str, Any] = field(default_factory=dict)
     """Observer and pixel hashes of the calibration images."""
     quality: list[dict[str, Any]] = field(default_factory=list)
@@ -126,6 +131,8 @@ def read_manifest(artifact: Path) -> Manifest:
     for name in ("input_quantization", "output_quantization"):
         if fields.get(name) is not None:
             fields[name] = Quantization(**fields[name])
+    if isinstance(fields.get("scale"), list):
+        fields["scale"] = tuple(fields["scale"])
     try:
         return Manifest(**{name: value for name, value in fields.items() if name in known})
     except TypeError as error:

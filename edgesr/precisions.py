@@ -204,7 +204,7 @@ def four_columns(
         quantized.certificate = certificate.to_dict()
     else:
         quantized, plain = model, model.network
-    goal = find_target(target or "onnx")
+    goal = find_target(find_target(target or "onnx").format)
     shape = None if goal.dynamic else _tile(plain)
     with tempfile.TemporaryDirectory(prefix="edgesr-") as folder:
         for column, source in ((EXPORTED, plain), (RUNTIME, quantized)):

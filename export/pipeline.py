@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from edgesr.export import verify
+from edgesr.export import npu, verify
+from edgesr.export.compile import COMPILERS
 from edgesr.export.lower import lower, rewrites_of
 from edgesr.export.writers import WRITERS, Io, Written
 from edgesr.quantize import QuantizedGraph, quantize
@@ -49,8 +50,9 @@ def export(
     shape: Shape | None = None,
     out: Path | str = ".",
     calibration: Iterable[Image] | None = None,
-    io: str = "uint8",
+    io: str | None = None,
     allow_border: bool = False,
+    require_full: bool = False,
     force: bool = False,
 ) -> Artifact:
     """Collapse, lower, quantize, write, run and compare; then, and only then, keep the file.
@@ -58,15 +60,18 @@ def export(
     Args:
         model: a network from `edgesr.load` or `edgesr.models.create`; or a quantized graph, whose
             scales and integers are written as they are, so that every target gets the same.
-        target: name of a file in `edgesr/targets`: `tflite`, `onnx`, `openvino`.
+        target: of `edgesr.targets`: `tflite`, `onnx`, `openvino`, or an NPU, such as
+            `ethos-u65-512`, `rk3588` or `hexagon-v73`: then its binary is made, too.
         precision: `fp32`, `fp16`, `int8` or `int16x8` (16-bit activations, 8-bit weights); None is
-            fp32, or what the quantized graph has.
+            what the quantized graph has, else the target's first: fp32, for NPUs int8.
         shape: (height, width) of the low-resolution input; None for any size, which TFLite
             does not offer.
         out: folder for the artifact, its manifest and its `verify.py`.
         calibration: uint8 HxWx3 images for int8; None takes the shipped samples.
-        io: element type at both ends of an int8 model: `uint8`, `int8` or `float32` (`float`).
+        io: element type at both ends of an int8 model: `uint8`, `int8` or `float32` (`float`);
+            None is the target's: uint8, for Ethos-U int8.
         allow_border: let the collapse change pixels near the image border.
+        require_full: fail when an NPU's compiler leaves operators to the CPU.
         force: overwrite an artifact of the same name.
 
     Raises:
@@ -74,11 +79,14 @@ def export(
         UnsupportedError: the target cannot run one of the network's layers.
         OutputExistsError: the artifact is there and `force` is off.
         ParityError: the runtime's result differs from the network's; nothing is kept.
+        DeviceError: the NPU's compiler is not installed; the message has the command for it.
     """
     goal = find_target(target)
     network = model.network if isinstance(model, QuantizedGraph) else model
-    precision, io = _precision(model, precision), _IO_NAMES.get(io, io)
+    precision, io = _precision(model, precision, goal), _IO_NAMES.get(io or goal.io, io or goal.io)
     _check(goal, precision, shape, io)
+    if goal.compiler:
+        COMPILERS[goal.compiler].require()  # before minutes of work
     path = Path(out) / file_name(network, goal, precision, shape)
     if path.exists() and not force:
         raise OutputExistsError(f"{path} exists; --force overwrites it")
@@ -101,7 +109,9 @@ def export(
 
     with _scratch(Path(out)) as scratch:
         draft = scratch / path.name
-        written = WRITERS[goal.name](graph, plain, draft, shape, precision=precision, io=io)
+        written = WRITERS[goal.format](
+            graph, plain, draft, shape, precision=precision, io=io, shuffle=goal.shuffle
+        )
         manifest = _manifest(plain, goal, precision, shape, io, draft, proof, written)
         manifest = replace(manifest, rewrites=rewrites_of(lowered))
         if isinstance(graph, QuantizedGraph):
@@ -109,6 +119,11 @@ def export(
         manifest.write_beside(draft)
         parity = verify.check(draft, graph, plain)
         manifest = replace(read_manifest(draft), parity=parity.to_dict())
+        if goal.compiler:
+            compiled = npu.compile_for(
+                goal, draft, graph, plain, manifest, require_full=require_full
+            )
+            manifest = replace(manifest, compiled=compiled)
         manifest.write_beside(draft)
         verify.write_script(draft, manifest)
         for file in sorted(scratch.iterdir()):
@@ -134,9 +149,11 @@ def prepare(
 
 
 def file_name(network: Network, target: Target, precision: str, shape: Shape | None) -> str:
-    """`plain-m-x3_int8_360x640.tflite`; `plain-m-x3_fp32.onnx` when any size will do."""
+    """`plain-m-x3_int8_360x640.tflite`; `plain-m-x3_fp32.onnx` when any size will do; what is for
+    one NPU says so: `plain-m-x3_int8_360x640_rk3588.onnx`."""
     size = "" if shape is None else f"_{shape[0]}x{shape[1]}"
-    return f"{network.name}_{precision}{size}{target.suffix}"
+    chip = f"_{target.name}" if target.compiler else ""
+    return f"{network.name}_{precision}{size}{chip}{target.suffix}"
 
 
 def _lowered(
@@ -157,10 +174,10 @@ def _traced(network: Network) -> Network:
     return replace(network, module=trace(network))
 
 
-def _precision(model: Network | QuantizedGraph, wanted: str | None) -> str:
+def _precision(model: Network | QuantizedGraph, wanted: str | None, target: Target) -> str:
     """The precision asked for; a quantized graph has its own."""
     if isinstance(model, Network):
-        return wanted or "fp32"
+        return wanted or target.precisions[0]
     if wanted not in (None, model.precision):
         raise UsageError(
             f"`{model.network.name}` is quantized to {model.precision}, it cannot be written in "
@@ -172,6 +189,7 @@ def _precision(model: Network | QuantizedGraph, wanted: str | None) -> str:
 def _check(target: Target, precision: str, shape: Shape | None, io: str) -> None:
     if precision not in get_args(Precision):
         raise UsageError(f"no precision `{precision}`; choose {', '.join(get_args(Precision))}")
+    target.forms(precision)  # refuses what the target does not have
     if io not in get_args(Io):
         raise UsageError(f"no io type `{io}`; choose uint8, int8 or float")
     if shape is None and not target.dynamic:

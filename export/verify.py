@@ -29,6 +29,7 @@ from edgesr.graph import layer_of, output_of, tensor_nodes, tidy
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of, write_atomically
 from edgesr.network import Network
 from edgesr.runtime import open_session
+from edgesr.targets import find_target
 
 Array = npt.NDArray[Any]
 
@@ -75,9 +76,9 @@ def check(artifact: Path, graph: Graph, network: Network) -> Parity:
     """
     manifest = read_manifest(artifact)
     session = open_session(artifact, threads=torch.get_num_threads())
-    pattern, image = _images(manifest)
+    pattern, image = images(manifest)
     got = session.infer(verify_script.to_tensor(image, asdict(manifest)))
-    want = _expected(graph, network, image, manifest)
+    want = expected(graph, network, image, manifest)
     difference = np.abs(got.astype(np.float32) - want.astype(np.float32))
     scale = 1.0 if manifest.precision.startswith("int") else network.value_range
     worst = float(np.nan_to_num(difference, nan=np.inf).max()) / scale
@@ -126,7 +127,7 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
-def _images(manifest: Manifest) -> tuple[Image, Image]:
+def images(manifest: Manifest) -> tuple[Image, Image]:
     """A pattern that any language can compute, and the same with a photo over its right half."""
     from edgesr.data.datasets import calibration_samples
 
@@ -142,7 +143,8 @@ def _images(manifest: Manifest) -> tuple[Image, Image]:
     return pattern, mixed
 
 
-def _expected(graph: Graph, network: Network, image: Image, manifest: Manifest) -> Array:
+def expected(graph: Graph, network: Network, image: Image, manifest: Manifest) -> Array:
+    """What a file of this manifest should put out for an image: a tensor in its type and layout."""
     if isinstance(graph, QuantizedGraph):
         codes = integer.run(graph, image)[None]
         if manifest.dtype == "float32":
@@ -163,19 +165,20 @@ def _laid_out(nhwc: Array, manifest: Manifest) -> Array:
 def _least_identical(graph: Graph, manifest: Manifest) -> float:
     if manifest.precision != "int8" or not isinstance(graph, QuantizedGraph) or is_mixed(graph):
         return 0.0
-    return integer.least_identical(graph, manifest.target)
+    return integer.least_identical(graph, find_target(manifest.target).format)
 
 
 def _tolerance(graph: Graph, manifest: Manifest) -> float:
     if not isinstance(graph, QuantizedGraph):
         return FLOAT_TOLERANCE[manifest.precision]
+    kind = find_target(manifest.target).format
     if graph.precision == "int16x8":
-        return wide.tolerance(graph, manifest.target)
+        return wide.tolerance(graph, kind)
     if is_mixed(graph):
         # A float sum near half a code may fall to either side, and each layer after it may carry
         # that one code further, as `integer.tolerance` says of inexact operators.
         return max(4, len(tensor_nodes(graph.graph)) // 2)
-    return integer.tolerance(graph, manifest.target)
+    return integer.tolerance(graph, kind)
 
 
 def _golden(output: Array, image: Image) -> dict[str, Any]:
@@ -226,8 +229,9 @@ def _prefix_differs(
     shape = None if manifest.height is None else (manifest.height, manifest.width)
     quantized = isinstance(prefix, QuantizedGraph)
     io = "int8" if quantized else "float32"
-    written = WRITERS[manifest.target](
-        prefix, network, path, shape, precision=manifest.precision, io=io
+    target = find_target(manifest.target)
+    written = WRITERS[target.format](
+        prefix, network, path, shape, precision=manifest.precision, io=io, shuffle=target.shuffle
     )
     facts = replace(
         manifest,

@@ -11,7 +11,7 @@ from edgesr.quantize import QuantizedGraph
 from torch import fx
 
 from edgesr.network import Network
-from edgesr.targets import Precision
+from edgesr.targets import Precision, Shuffle
 
 Graph = fx.GraphModule | QuantizedGraph
 Shape = tuple[int, int] | None
@@ -33,26 +33,47 @@ Writer = Callable[..., Written]
 
 
 def _tflite(
-    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: Precision, io: Io
+    graph: Graph,
+    network: Network,
+    path: Path,
+    shape: Shape,
+    *,
+    precision: Precision,
+    io: Io,
+    shuffle: Shuffle = "codes",
 ) -> Written:
     from edgesr.export.tflite import write
 
     assert shape is not None
-    result = write(graph, network, path, *shape, io=io, precision=precision)
+    result = write(graph, network, path, *shape, io=io, precision=precision, shuffle=shuffle)
     return Written((path,), result.operators, result.milliseconds)
 
 
 def _onnx(
-    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: Precision, io: Io
+    graph: Graph,
+    network: Network,
+    path: Path,
+    shape: Shape,
+    *,
+    precision: Precision,
+    io: Io,
+    shuffle: Shuffle = "codes",
 ) -> Written:
     from edgesr.export import onnx
 
-    result = onnx.write(graph, network, path, shape, precision=precision, io=io)
+    result = onnx.write(graph, network, path, shape, precision=precision, io=io, shuffle=shuffle)
     return Written((path,), result.operators, result.milliseconds)
 
 
 def _openvino(
-    graph: Graph, network: Network, path: Path, shape: Shape, *, precision: Precision, io: Io
+    graph: Graph,
+    network: Network,
+    path: Path,
+    shape: Shape,
+    *,
+    precision: Precision,
+    io: Io,
+    shuffle: Shuffle = "codes",
 ) -> Written:
     from edgesr.export import openvino
 

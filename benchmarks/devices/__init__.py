@@ -16,6 +16,7 @@ from typing import Any, cast
 from edgesr.benchmarks.devices.device import Device
 
 from edgesr.errors import EdgesrError, UsageError
+from edgesr.targets import ethos_u, hexagon, rockchip
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,12 @@ class Kind:
     tool: bool = False
 
 
-_ETHOS = (
-    "u55-256", "u65-512", "u85-2048", "u55-32", "u55-64", "u55-128", "u65-256", "u85-128",
-    "u85-256", "u85-512", "u85-1024",
-)  # fmt: skip
-
-_HEXAGON = ("v75", "v68", "v69", "v73", "v79", "v81")
 _QUALCOMM = (
     "SM8750", "SM8350", "SM8450", "SM8475", "SM8550", "SM8650", "SM8845", "SM8850", "SA8255",
     "SA8295",
 )  # fmt: skip
-_ROCKCHIP = ("rk3588", "rk3576", "rk3566", "rk3562", "rv1126b")
+_ETHOS = tuple(dict.fromkeys(("u55-256", "u65-512", "u85-2048", *ethos_u.NPUS)))
+_HEXAGON = tuple(dict.fromkeys(("v75", *hexagon.ARCHITECTURES)))
 
 KINDS: dict[str, Kind] = {
     "gpu": Kind(
@@ -57,10 +53,10 @@ KINDS: dict[str, Kind] = {
     "web": Kind("web:Web", "latency and pixels in a browser", ("wasm", "webgpu")),
     "adb": Kind("android:Android", "latency and pixels of a phone", tool=True),
     "arm64": Kind("arm64:Arm64", "pixels of arm64 kernels", ("cortex-a76", "cortex-a53", "max")),
-    "ethos": Kind("ethos_u:EthosU", "estimate, operators left on the CPU", _ETHOS, "-"),
-    "qnn": Kind("qnn:Qnn", "full offload or not, pixels", _HEXAGON),
+    "ethos": Kind("compiler:ethos_u", "estimate, operators left on the CPU", _ETHOS, "-"),
+    "qnn": Kind("compiler:hexagon", "full offload or not, pixels", _HEXAGON),
     "snapdragon": Kind("snapdragon:Snapdragon", "full offload or not (experimental)", _QUALCOMM),
-    "rknn": Kind("rknn:Rknn", "operators left on the CPU, pixels", _ROCKCHIP),
+    "rknn": Kind("compiler:rockchip", "operators left on the CPU, pixels", rockchip.CHIPS),
 }
 """Every family but `cpu`, which needs no device."""
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from edgesr.benchmarks.devices import bundle
-from edgesr.benchmarks.devices.child import last_words
 from edgesr.benchmarks.devices.device import DeviceError, Payload, Placement, Run, Work, check_file
 from edgesr.benchmarks.devices.runner_output import read_runner
+from edgesr.export.compile.child import last_words
 
 from edgesr.runtime.pixels import Array
 

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgesr.benchmarks.devices.device import DeviceError
-from edgesr.benchmarks.devices.environments import cache_folder
+from edgesr.export.compile.environments import cache_folder
 
 COMPILER = "aarch64-linux-gnu-gcc"
 INSTALL = "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross libstdc++6-arm64-cross"

@@ -14,17 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from edgesr.errors import BadFileError, EnvironmentLimitError
+from edgesr.export.compile.report import DeviceError as DeviceError
+from edgesr.export.compile.report import Placement as Placement
+
+from edgesr.errors import BadFileError
 from edgesr.manifest import Manifest
 from edgesr.runtime.pixels import Array
 
 Label = Literal["measured", "emulated", "estimate", "software"]
 """Where figures come from: the device itself, an emulator of its instructions, a compiler's model
 of it, or a software stand-in for its graphics chip."""
-
-
-class DeviceError(EnvironmentLimitError):
-    """The device is not there, refuses, or answers nonsense. Exit code 9."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +48,6 @@ class Work:
     runs: int = 30
     warm_up: int = 3
     threads: int = 1
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which operators the device takes and which it leaves to a CPU.
-
-    Attributes:
-        on_device: operators (or delegated nodes) that run on the device; None when not told.
-        on_cpu: names of the operators left behind; None when only known to be some or none.
-        full: whether nothing was left behind; None when not told.
-    """
-
-    on_device: int | None = None
-    on_cpu: tuple[str, ...] | None = None
-    full: bool | None = None
-
-    @classmethod
-    def of(cls, on_device: int | None, on_cpu: tuple[str, ...]) -> Placement:
-        """From a complete list."""
-        return cls(on_device, on_cpu, not on_cpu)
-
-    def describe(self) -> str:
-        """For a table cell: `all`, `all but DEPTH_TO_SPACE`, or `?`."""
-        if self.full:
-            return "all"
-        if self.on_cpu:
-            return "all but " + ", ".join(dict.fromkeys(self.on_cpu))
-        return "?" if self.full is None else "not all"
 
 
 @dataclass(frozen=True)
@@ -129,7 +100,7 @@ class Run:
     samples: tuple[float, ...] = ()
     delegate: str = ""
     estimate: Mapping[str, Any] = field(default_factory=dict)
-    placement: Placement = Placement()
+    placement: Placement = field(default_factory=Placement)
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgesr.benchmarks.devices.child import ChildDevice, call
+from edgesr.benchmarks.devices.child import ChildDevice
 from edgesr.benchmarks.devices.device import (
     Device,
     DeviceError,
@@ -26,6 +26,7 @@ from edgesr.benchmarks.devices.device import (
     Work,
     check_file,
 )
+from edgesr.export.compile.child import call
 
 from edgesr.runtime.pixels import Array
 
@@ -59,7 +60,8 @@ class LiteRtGpu(ChildDevice):
         """See `Device.probe`."""
         if find_spec("ai_edge_litert") is None:
             raise DeviceError("LiteRT is not installed: pip install ai-edge-litert")
-        answer, _ = call(self.name, self.python(), "child_vulkan.py", {}, timeout=60)
+        script = Path(__file__).with_name("child_vulkan.py")
+        answer, _ = call(self.name, self.python(), script, {}, timeout=60)
         if "error" in answer:
             raise DeviceError(f"no Vulkan loader ({answer['error']}): apt-get install libvulkan1")
         real = [found for found in answer["adapters"] if found["kind"] != "software"]

@@ -19,8 +19,7 @@ from typing import Any
 
 from edgesr.benchmarks.devices.child import ChildDevice
 from edgesr.benchmarks.devices.device import DeviceError, Payload, Placement, Run
-from edgesr.benchmarks.devices.environments import cache_folder
-from edgesr.benchmarks.devices.tools import QNN
+from edgesr.export.compile.environments import QNN, cache_folder
 
 MISSING = "libQnnLpai.so"
 _OFFLOADED = re.compile(r"(\d+) / (\d+) ops offloaded to (\d+) partition")

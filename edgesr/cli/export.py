@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,23 +36,37 @@ def export_command(
             "(.int8.safetensors)."
         ),
     ],
-    target: Annotated[str, typer.Option(help="tflite, onnx or openvino.")] = "tflite",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="tflite, onnx, openvino; or an NPU, whose compiler runs, too: ethos-u55-256, "
+            "ethos-u65-512, ethos-u85-512, rk3588, hexagon-v73, ..."
+        ),
+    ] = "tflite",
     precision: Annotated[
         str | None,
         typer.Option(
             help="fp32 (default), fp16, int8, or int16x8 (16-bit activations, 8-bit weights); "
-            "quantized files have theirs."
+            "quantized files have theirs, NPUs int8."
         ),
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(help="Low-resolution input HEIGHTxWIDTH, or dynamic. TFLite: 360x640."),
+        typer.Option(
+            help="Low-resolution input HEIGHTxWIDTH, or dynamic. TFLite and NPUs: 360x640."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of images for int8; default: shipped samples.")
     ] = None,
-    io: Annotated[str, typer.Option(help="int8 models: uint8, int8 or float ends.")] = "uint8",
+    io: Annotated[
+        str | None,
+        typer.Option(help="int8 models: uint8 (default), int8 (Ethos-U's default) or float ends."),
+    ] = None,
+    require_full: Annotated[
+        bool, typer.Option("--require-full", help="NPUs: fail if operators stay on a CPU.")
+    ] = False,
     architecture: Annotated[
         str | None, typer.Option(help="Network of a checkpoint, when its keys do not tell.")
     ] = None,
@@ -70,16 +84,19 @@ def export_command(
     from edgesr.data.datasets import calibration_images
     from edgesr.export import export
     from edgesr.quantize.store import load_model
+    from edgesr.targets import find_target
 
+    default = None if find_target(target).dynamic else (360, 640)
     artifact = export(
         load_model(model, architecture=architecture, scale=scale),
         target=target,
         precision=precision,
-        shape=parse_shape(shape, (360, 640) if target == "tflite" else None),
+        shape=parse_shape(shape, default),
         out=out,
         calibration=calibration_images(calibration) if calibration else None,
         io=io,
         allow_border=allow_border,
+        require_full=require_full,
         force=force,
     )
     manifest = artifact.manifest
@@ -100,3 +117,32 @@ def export_command(
         f"at most {parity['max_difference']:.2g} {unit} from the {parity['reference']}",
     }
     show_table([row], title=f"{manifest.network} for {manifest.target}, {manifest.precision}")
+    if manifest.compiled:
+        for line in describe_compiled(manifest.compiled):
+            say(line)
+
+
+def describe_compiled(compiled: dict[str, Any]) -> list[str]:
+    """What an NPU's compiler said, in lines for the terminal."""
+    left = compiled["placement"]["on_cpu"] or []
+    files = ", ".join(compiled["files"]) or "no binary"
+    lines = [f"{compiled['tool']} for {compiled['chip']}: {files}"]
+    estimate = compiled["estimate"]
+    if "ms" in estimate:
+        lines.append(
+            f"estimate: {estimate['ms']:.1f} ms at {estimate['clock_mhz']:g} MHz, "
+            f"{estimate['sram_kib']:.0f} KiB SRAM ({estimate['system']}, {estimate['memory']})"
+        )
+    elif "cycles" in estimate:
+        lines.append(f"estimate: {estimate['cycles']} cycles")
+    kinds = ", ".join(dict.fromkeys(left))
+    lines.append(f"left on the CPU, not in any estimate: {kinds}" if left else "all on the NPU")
+    lines += [f"why: {reason}" for reason in compiled["reasons"].values()]
+    parity = compiled.get("parity")
+    if parity:
+        far = "" if parity["psnr"] is None else f", {parity['psnr']:.1f} dB"
+        lines.append(
+            f"in the vendor's simulator: {100 * parity['identical']:.4g} % identical, at most "
+            f"{parity['max_lsb']} codes from the {parity['reference']}{far}"
+        )
+    return lines

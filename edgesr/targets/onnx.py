@@ -6,11 +6,14 @@ CRD mode, so no channel is reordered.
 
 from edgesr.targets.target import INT8_FORMS, Forms, Target
 
-TARGET = Target(
-    name="onnx",
-    suffix=".onnx",
-    layout="NCHW",
-    dynamic=True,
-    float_forms=Forms(anchor="conv", clip="saturate", shuffle="crd", prelu="prelu"),
-    int8_forms=INT8_FORMS,
+TARGETS = (
+    Target(
+        name="onnx",
+        format="onnx",
+        suffix=".onnx",
+        layout="NCHW",
+        dynamic=True,
+        float_forms=Forms(anchor="conv", clip="saturate", shuffle="crd", prelu="prelu"),
+        int8_forms=INT8_FORMS,
+    ),
 )

@@ -2,11 +2,14 @@
 
 from edgesr.targets.target import INT8_FORMS, Forms, Target
 
-TARGET = Target(
-    name="openvino",
-    suffix=".xml",
-    layout="NCHW",
-    dynamic=True,
-    float_forms=Forms(anchor="conv", clip="saturate", shuffle="crd", prelu="prelu"),
-    int8_forms=INT8_FORMS,
+TARGETS = (
+    Target(
+        name="openvino",
+        format="openvino",
+        suffix=".xml",
+        layout="NCHW",
+        dynamic=True,
+        float_forms=Forms(anchor="conv", clip="saturate", shuffle="crd", prelu="prelu"),
+        int8_forms=INT8_FORMS,
+    ),
 )

@@ -15,6 +15,14 @@ from edgesr.errors import UsageError
 Precision = Literal["fp32", "fp16", "int8", "int16x8"]
 """`int16x8`: activations of 16 bits, weights of 8."""
 
+Shuffle = Literal["codes", "rows", "real"]
+"""How an int8 file spells depth-to-space; the codes that come out are the same.
+
+    codes    the operator, on the codes
+    rows     TFLite: the rows of the blocks side by side and a RESHAPE, for NPUs without it
+    real     ONNX: the operator between DequantizeLinear and QuantizeLinear
+"""
+
 
 @dataclass(frozen=True)
 class Forms:
@@ -39,6 +47,8 @@ class Target:
 
     name: str
     """As on the command line."""
+    format: Literal["tflite", "onnx", "openvino"]
+    """The writer."""
     suffix: str
     """Of the file, with its dot."""
     layout: Literal["NHWC", "NCHW"]
@@ -47,6 +57,14 @@ class Target:
     float_forms: Forms
     int8_forms: Forms
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int16x8")
+    """The first is what is written unless another is asked for."""
+    io: Literal["uint8", "int8", "float32"] = "uint8"
+    """Ends of an int8 file unless others are asked for."""
+    shuffle: Shuffle = "codes"
+    compiler: Literal["", "vela", "rknn", "qnn"] = ""
+    """The vendor's compiler that makes an NPU's binary of the file, of `edgesr.export.compile`."""
+    chip: str = ""
+    """What the compiler calls the NPU."""
 
     def forms(self, precision: str) -> Forms:
         """The spelling for this precision.

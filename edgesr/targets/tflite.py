@@ -14,11 +14,14 @@ a concat costs 12 to 58 % of the whole network.
 
 from edgesr.targets.target import INT8_FORMS, Forms, Target
 
-TARGET = Target(
-    name="tflite",
-    suffix=".tflite",
-    layout="NHWC",
-    dynamic=False,
-    float_forms=Forms(anchor="conv", clip="minmax", shuffle="depth_to_space", prelu="prelu"),
-    int8_forms=INT8_FORMS,
+TARGETS = (
+    Target(
+        name="tflite",
+        format="tflite",
+        suffix=".tflite",
+        layout="NHWC",
+        dynamic=False,
+        float_forms=Forms(anchor="conv", clip="minmax", shuffle="depth_to_space", prelu="prelu"),
+        int8_forms=INT8_FORMS,
+    ),
 )

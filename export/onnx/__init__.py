@@ -13,6 +13,7 @@ from edgesr.quantize import QuantizedGraph
 from edgesr.errors import UsageError
 from edgesr.manifest import write_atomically
 from edgesr.network import Network
+from edgesr.targets import Shuffle
 
 __all__ = ["OPSET", "build", "write"]
 
@@ -29,6 +30,7 @@ def write(
     *,
     precision: str = "fp32",
     io: str = "uint8",
+    shuffle: Shuffle = "codes",
 ) -> Written:
     """Write `path`; input `x`, output `y`, NCHW.
 
@@ -37,24 +39,34 @@ def write(
         shape: (height, width), or None for any size.
         precision: `fp32`, `fp16` (float32 at both ends), `int8` or `int16x8`.
         io: element type at both ends of an int8 model: `uint8`, `int8` or `float32`.
+        shuffle: how an int8 model spells its depth-to-space.
     """
     start = time.perf_counter()
-    model = build(graph, network, shape, precision=precision, io=io)
+    model = build(graph, network, shape, precision=precision, io=io, shuffle=shuffle)
     write_atomically(path, model.SerializeToString())
     operators = dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
     return Written((path,), operators, 1e3 * (time.perf_counter() - start))
 
 
 def build(
-    graph: Graph, network: Network, shape: Shape, *, precision: str = "fp32", io: str = "uint8"
+    graph: Graph,
+    network: Network,
+    shape: Shape,
+    *,
+    precision: str = "fp32",
+    io: str = "uint8",
+    shuffle: Shuffle = "codes",
 ) -> onnx.ModelProto:
     """The model, checked, not written."""
     if isinstance(graph, QuantizedGraph) != precision.startswith("int"):
         raise UsageError(f"`{precision}` does not fit a {type(graph).__name__}")
     if isinstance(graph, QuantizedGraph):
         from edgesr.export.onnx.int8 import to_qdq
+        from edgesr.export.onnx.shuffles import between_quantizers
 
         model = to_qdq(graph, shape, io=io)
+        if shuffle == "real":
+            between_quantizers(model)
     else:
         from edgesr.export.onnx.float import to_float, to_half
 

@@ -44,6 +44,7 @@ VERSIONS = {
     "RELU6": Versions(1, 2),
     "RELU_0_TO_1": Versions(1, None),
     "RELU_N1_TO_1": Versions(1, None),
+    "RESHAPE": Versions(1, 1),
     "RESIZE_BILINEAR": Versions(3, 3),  # half_pixel_centers
     "RESIZE_NEAREST_NEIGHBOR": Versions(1, 2),
     "RSQRT": Versions(1, None),

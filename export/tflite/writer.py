@@ -14,6 +14,7 @@ from edgesr.export.tflite import metadata
 from edgesr.export.tflite.emission import Emission, nhwc, unsupported
 from edgesr.export.tflite.fusion import plan
 from edgesr.export.tflite.operators import EMITTERS
+from edgesr.export.tflite.rows import by_rows
 from edgesr.export.tflite.versions import VERSIONS
 from edgesr.quantize.scheme import LOWEST, QParams, QuantizedGraph
 from edgesr.quantize.wide import STEPS
@@ -22,7 +23,7 @@ from torch import fx
 from edgesr.graph import input_of, output_of, shapes, tensor_nodes
 from edgesr.manifest import write_atomically
 from edgesr.network import Network
-from edgesr.targets import Precision
+from edgesr.targets import Precision, Shuffle
 
 Io = Literal["uint8", "int8", "float32"]
 INPUT, OUTPUT = "x", "y"
@@ -47,6 +48,7 @@ def write(
     *,
     io: Io = "uint8",
     precision: Precision = "fp32",
+    shuffle: Shuffle = "codes",
 ) -> Written:
     """Write `path`: NHWC, static shapes, one image in, one image out.
 
@@ -58,12 +60,15 @@ def write(
             or float32 in [0, value_range]. Float files always take and give float32.
         precision: `fp16` stores float constants as float16, behind DEQUANTIZE operators that
             delegates resolve when they load the file. int8 follows from the graph.
+        shuffle: `rows` spells the depth-to-space of an int8 file without that operator.
 
     Raises:
         UnsupportedError: an operator is not in the table, or has no int8 kernel; names the layer.
         EnvironmentLimitError: the disk is full or the folder read-only.
     """
     start = time.perf_counter()
+    if shuffle == "rows" and isinstance(graph, QuantizedGraph):
+        graph = by_rows(graph, height, width)
     quantized = graph if isinstance(graph, QuantizedGraph) else None
     module = graph.graph if isinstance(graph, QuantizedGraph) else graph
     emission = Emission(

@@ -54,14 +54,15 @@ def run_file(
     """
     network = quantized.network
     height, width = image.shape[:2]
-    expected = float(integer.tolerance(quantized, target.name))
+    expected = float(integer.tolerance(quantized, target.format))
     inexact = inexact_layers(quantized.graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"examined{target.suffix}"
         try:
-            written = WRITERS[target.name](
-                quantized, network, path, (height, width), precision="int8", io="uint8"
-            )
+            written = WRITERS[target.format](
+                quantized, network, path, (height, width), precision="int8", io="uint8",
+                shuffle=target.shuffle,
+            )  # fmt: skip
         except UnsupportedError as error:
             return None, str(error)
         _manifest(quantized, target, path, height, width).write_beside(path)
@@ -97,13 +98,13 @@ def merged(names: Iterable[str], most: int = 4) -> str:
 def _one_partition(
     quantized: QuantizedGraph, target: Target, path: Path, shape: tuple[int, int]
 ) -> bool | None:
-    if target.name != "tflite":
+    if target.format != "tflite":
         return None
     from edgesr.export.tflite.reader import fully_delegated
 
     # Written again without the conversion of pixels to codes, which plain kernels always do.
     bare = path.with_name("codes.tflite")
-    WRITERS[target.name](quantized, quantized.network, bare, shape, precision="int8", io="int8")
+    WRITERS[target.format](quantized, quantized.network, bare, shape, precision="int8", io="int8")
     return fully_delegated(bare)
 
 

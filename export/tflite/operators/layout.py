@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from edgesr.export.lower.editor import arguments
-from edgesr.export.lower.ops import depth_to_space, space_to_depth
+from edgesr.export.lower.ops import depth_to_space, space_to_depth, stack_rows
 from edgesr.export.tflite.emission import Emission, nhwc, type_of, unsupported
 from edgesr.export.tflite.fusion import NONE
 from edgesr.export.tflite.operators.table import emits
@@ -171,3 +171,12 @@ def space_to_depth_(emission: Emission, node: fx.Node) -> None:
     options.blockSize = arguments(node)[1]
     x = emission.read(arguments(node)[0])
     emission.emit(node, "SPACE_TO_DEPTH", [x], emission.output(node), options)
+
+
+@emits(stack_rows)
+def stack_rows_(emission: Emission, node: fx.Node) -> None:
+    shape = nhwc(emission.shape(node))
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    inputs = [emission.read(arguments(node)[0]), emission.integers(f"{node.name}_shape", shape)]
+    emission.emit(node, "RESHAPE", inputs, emission.output(node), options)

@@ -143,6 +143,6 @@ def test_unknown_devices_are_listed():
 
 
 def test_the_survey_says_why_not(monkeypatch):
-    monkeypatch.setattr("edgesr.benchmarks.devices.ethos_u.find_spec", lambda name: None)
+    monkeypatch.setattr("edgesr.export.compile.vela.find_spec", lambda name: None)
     (found,) = survey(["ethos-u65-512"])
     assert not found.ready and "pip install" in found.says

@@ -4,7 +4,7 @@ import pytest
 from edgesr.benchmarks.devices import open_device
 from edgesr.benchmarks.devices.bench import bench_on
 from edgesr.benchmarks.devices.device import DeviceError
-from edgesr.benchmarks.devices.ethos_u import read_placement, read_summary
+from edgesr.export.compile.vela import read_placement, read_summary
 
 from edgesr.errors import BadFileError
 

@@ -4,15 +4,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from edgesr.benchmarks.devices import child, environments, gpu, open_device, parity
+from edgesr.benchmarks.devices import gpu, open_device, parity
 from edgesr.benchmarks.devices.bench import bench_on
 from edgesr.benchmarks.devices.device import DeviceError, Work
-from edgesr.benchmarks.devices.qnn import wrap_movers
-from edgesr.benchmarks.devices.rknn import read_table
 from edgesr.benchmarks.devices.snapdragon import read_report
 from edgesr.benchmarks.devices.tools import TOOLS, find_tool
+from edgesr.export.compile import child, environments
+from edgesr.export.compile.rknn import read_table
+from edgesr.export.onnx.shuffles import between_quantizers
 
 from edgesr.errors import BadFileError, UsageError
 
@@ -58,7 +60,14 @@ def test_software_is_called_software():
 
 def test_movers_between_quantizers_are_the_same_function(artifact, tmp_path):
     path = artifact("onnx")
-    wrap_movers(path, tmp_path / "wrapped.onnx")
+    model = onnx.load(str(path))
+    between_quantizers(model)
+    onnx.save(model, str(tmp_path / "wrapped.onnx"))
+    kinds = [node.op_type for node in model.graph.node]
+    at = kinds.index("DepthToSpace")
+    assert kinds[at - 1 : at + 2] == ["DequantizeLinear", "DepthToSpace", "QuantizeLinear"]
+    between_quantizers(model)
+    assert [node.op_type for node in model.graph.node] == kinds
     tensor = parity.payload_for(path).golden
     outputs = [
         onnxruntime.InferenceSession(str(file)).run(None, {"x": tensor})[0]
@@ -70,14 +79,14 @@ def test_movers_between_quantizers_are_the_same_function(artifact, tmp_path):
 def test_a_child_that_dies_says_why(tmp_path):
     python = Path(sys.executable)
     with pytest.raises(DeviceError, match="device failed: KeyError: 'model'"):
-        child.call("device", python, "child_litert.py", {})
+        child.call("device", python, Path(gpu.__file__).with_name("child_litert.py"), {})
     script = tmp_path / "slow.py"
     script.write_text("import time; time.sleep(9)")
     with pytest.raises(DeviceError, match="within"):
-        child.call("device", python, str(script), {}, timeout=0.2)
+        child.call("device", python, script, {}, timeout=0.2)
     script.write_text("print('garbage')")
     with pytest.raises(DeviceError, match="no word why"):
-        child.call("device", python, str(script), {})
+        child.call("device", python, script, {})
     assert child.last_words("", -9) == "it was killed by signal 9"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesr.benchmarks.devices.device import DeviceError
+from edgesr.export.compile.report import DeviceError
 
 
 def cache_folder() -> Path:
@@ -24,7 +23,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Tool:
-    """Packages that make up a device's tool.
+    """Packages that make up a device's compiler or simulator.
 
     Attributes:
         name: of the environment.
@@ -100,64 +99,14 @@ class Tool:
             raise DeviceError(f"{self.name} cannot be installed: {last}")
 
 
-@dataclass(frozen=True)
-class NpmTool:
-    """JavaScript packages, for the page that browsers run.
-
-    Attributes:
-        versions: package to version.
-    """
-
-    name: str
-    versions: dict[str, str]
-    size: str = ""
-
-    @property
-    def folder(self) -> Path:
-        """Where npm installs them."""
-        return cache_folder() / "tools" / self.name
-
-    @property
-    def how(self) -> str:
-        """The command that installs them."""
-        return f"edgesr devices --install {self.name}"
-
-    def require(self) -> Path:
-        """The folder with the packages in it.
-
-        Raises:
-            DeviceError: they are not installed, or not these versions; the message says how.
-        """
-        modules = self.folder / "node_modules"
-        for package, wanted in self.versions.items():
-            try:
-                found = json.loads((modules / package / "package.json").read_text())["version"]
-            except (OSError, ValueError, KeyError):
-                found = None
-            if found != wanted:
-                raise DeviceError(f"{package} {wanted} is not installed: {self.how} ({self.size})")
-        return modules
-
-    def install(self) -> Path:
-        """Let npm install them, unless they are there.
-
-        Raises:
-            DeviceError: there is no npm, or it failed.
-        """
-        try:
-            return self.require()
-        except DeviceError:
-            pass
-        npm = shutil.which("npm")
-        if npm is None:
-            raise DeviceError("the browser's runtimes come from npm: apt-get install npm")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        packages = [f"{package}@{version}" for package, version in self.versions.items()]
-        options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(self.folder)]
-        done = subprocess.run(
-            [npm, "install", *options, *packages], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise DeviceError(f"npm cannot install the browser's runtimes: {last}")
-        return self.require()
+QNN = Tool("qnn", ("onnxruntime-qnn==2.7.0", "onnxruntime==1.31.1", "numpy"), size="0.3 GB")
+RKNN = Tool(
+    "rknn",
+    (
+        "torch==2.13.0", "numpy==1.26.4", "onnx==1.18.0", "onnxruntime<1.24", "protobuf==4.25.4",
+        "psutil", "ruamel.yaml", "scipy", "tqdm", "opencv-python==4.11.0.86", "fast-histogram",
+        "setuptools<81",
+    ),
+    alone=("rknn-toolkit2==2.5.0",),
+    size="1.5 GB",
+)  # fmt: skip
