@@ -94,10 +94,15 @@ class LoadMeter:
         self._busy = _busy_seconds()
         self._own = time.process_time()
 
-    def stop(self) -> Load:
-        """What happened since. Own child processes count as others; do not start any meanwhile."""
+    def stop(self, children: float = 0.0) -> Load:
+        """What happened since.
+
+        Args:
+            children: seconds of processor time that own child processes took meanwhile; whatever
+                is left out here counts as somebody else's.
+        """
         elapsed = max(time.perf_counter() - self._start, 1e-9)
-        busy, own = _busy_seconds(), time.process_time() - self._own
+        busy, own = _busy_seconds(), time.process_time() - self._own + children
         others = None
         if busy is not None and self._busy is not None:
             others = max(0.0, (busy - self._busy - own) / elapsed)

@@ -18,12 +18,12 @@ from pathlib import Path
 from edgesr.errors import EnvironmentLimitError
 
 _STATUS = Path("/proc/self/status")
-_IMPORTS = {
+MODULES = {
     "ort": "onnxruntime",
     "litert": "ai_edge_litert.interpreter", "litert-reference": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
 }  # fmt: skip
-"""Module to import for a runtime, where it has another name."""
+"""Module that makes a runtime usable, where it has another name."""
 _CALLS = 2
 """Some runtimes allocate in the second call what they planned in the first."""
 
@@ -72,7 +72,7 @@ def measure_memory(entrant: dict[str, object], timeout: float = 300) -> Memory:
     return Memory(**json.loads(child.stdout.splitlines()[-1]))
 
 
-def _resident_mb(field: str) -> float:
+def resident_mb(field: str) -> float:
     """`VmHWM` (peak) or `VmRSS` (now) of this process.
 
     `getrusage` is no use on Linux: after a fork it reports the parent's peak.
@@ -85,7 +85,8 @@ def _resident_mb(field: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Forget the peak so far."""
     # Where this is not possible the peak includes the imports: an upper bound.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -96,14 +97,14 @@ def _child(text: str) -> Memory:
 
     entrant = Entrant(**json.loads(text))
     with contextlib.suppress(ImportError):  # opening it will say what is missing
-        importlib.import_module(_IMPORTS.get(entrant.runtime, entrant.runtime))
-    _reset_peak()
-    before = _resident_mb("VmRSS")
+        importlib.import_module(MODULES.get(entrant.runtime, entrant.runtime))
+    reset_peak()
+    before = resident_mb("VmRSS")
     runner = open_runner(entrant)
     tensor = tensor_for(runner.manifest, *entrant.size_for(runner.manifest))
     for _ in range(_CALLS):
         runner.infer(tensor)
-    return Memory(before, _resident_mb("VmHWM"))
+    return Memory(before, resident_mb("VmHWM"))
 
 
 if __name__ == "__main__":

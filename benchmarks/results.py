@@ -303,7 +303,7 @@ def result_from(document: Mapping[str, Any]) -> BenchResult:
         KeyError, TypeError, ValueError, AttributeError: it is something else.
     """
     return BenchResult(
-        rows=[_row(row) for row in document["rows"]],
+        rows=[row_from(row) for row in document["rows"]],
         peaks=[Peak(**known(Peak, peak)) for peak in document["peaks"]],
         plan=Plan(**known(Plan, document["plan"])),
         machine=_machine(document["machine"]),
@@ -314,7 +314,8 @@ def result_from(document: Mapping[str, Any]) -> BenchResult:
     )
 
 
-def _row(document: Mapping[str, Any]) -> Row:
+def row_from(document: Mapping[str, Any]) -> Row:
+    """The row whose `dataclasses.asdict` this is, of this version or an older one."""
     fields = known(Row, document)
     if fields.get("memory") is not None:
         fields["memory"] = Memory(**known(Memory, fields["memory"]))

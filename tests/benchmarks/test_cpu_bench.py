@@ -18,7 +18,7 @@ from edgesr.runtime import SessionInfo
 MANIFEST = Manifest(
     network="net", artifact="net.tflite", target="tflite", precision="int8", scale=3, colour="rgb",
     value_range=1.0, layout="NHWC", dtype="uint8", height=4, width=6, macs=1000, sha256="abc",
-    input_quantization=Quantization(1 / 255, 0),
+    input_quantization=Quantization(1 / 255, 0), output_quantization=Quantization(1 / 255, 0),
 )  # fmt: skip
 
 
@@ -34,6 +34,7 @@ class FakeRunner:
 
     def infer(self, tensor):
         self.seen.append((tensor, torch.get_num_threads()))
+        return np.repeat(np.repeat(tensor, 3, 1), 3, 2)
 
     def info(self):
         return SessionInfo("fake", self.version, "cpu", 1, notes=("slow on Sundays",))
@@ -133,11 +134,14 @@ def test_a_bench_times_everybody_and_the_ceilings_in_one_run():
     }  # fmt: skip
     assert all(len(p.samples) == 4 and 0 < p.rate <= p.best_rate for p in result.peaks)
     assert all(result.share_of_peak(row) for row in result.rows)
-    # warm-up 1 + two turns of (1 settling + 2 timed)
-    assert all(len(runner.seen) == 7 for runner in runners.values())
+    # the first call + warm-up 1 + two turns of (1 settling + 2 timed)
+    assert all(len(runner.seen) == 8 for runner in runners.values())
+    for row in result.rows:
+        assert set(row.phases) == {"load", "first", "preprocess", "postprocess"}
+        assert result.copy_for(row).rate > 0
     assert "slow on Sundays" in result.warnings()
-    # four rows and two sizes of each of the four ceilings
-    assert told[-1] == ("timing", 2 * 12, 2 * 12)
+    # four rows, two sizes of each of the four matrix products, copies with one and two threads
+    assert told[-1] == ("timing", 2 * 14, 2 * 14)
 
 
 def test_torch_runs_on_the_threads_of_its_row():
@@ -150,7 +154,7 @@ def test_torch_runs_on_the_threads_of_its_row():
 
     bench(line_up(["net"], threads=[1, 2]), Plan(runs=6, turn=1), memory=False, open_runner=opener)
     for threads, runner in runners.items():
-        assert {seen for _, seen in runner.seen} == {threads}
+        assert {seen for _, seen in runner.seen[1:]} == {threads}
 
 
 def test_a_network_in_torch_has_its_multiplications_counted():

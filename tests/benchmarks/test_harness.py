@@ -5,7 +5,7 @@ import time
 from collections import Counter
 
 import pytest
-from edgesr.benchmarks.harness import Contender, Plan, measure
+from edgesr.benchmarks.harness import MOST, Contender, LostError, Plan, measure
 
 from edgesr.errors import UsageError
 
@@ -120,7 +120,57 @@ def test_real_time_is_milliseconds():
     assert all(5 <= sample < 500 for sample in samples)
 
 
-@pytest.mark.parametrize("wrong", [{"runs": 0}, {"turn": 0}, {"warm_up": -1}, {"settle": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"runs": 0},
+        {"turn": 0},
+        {"warm_up": -1},
+        {"settle": -1},
+        {"processes": -1},
+        {"until_stable": 1},
+    ],
+)
 def test_a_plan_without_runs_is_a_usage_error(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Plan(**wrong)
+
+
+def test_a_run_goes_on_until_its_median_is_known():
+    """Two plateaus, 10 and 20 ms, in turn: the median is unknown until many were seen."""
+    clock, calls = FakeClock(), []
+
+    def call():
+        calls.append(None)
+        clock.pass_ms(10 if len(calls) // 3 % 2 else 20)
+
+    plan = Plan(runs=9, warm_up=0, settle=0, until_stable=0.05)
+    (steady,) = measure([Contender("x", lambda: clock.pass_ms(7))], plan, clock=clock)
+    assert len(steady) == 9, "already stable"
+    (unsteady,) = measure([Contender("x", call)], plan, clock=clock)
+    assert len(unsteady) == MOST * 9, "never stable: the cap ends it"
+    settles = iter([10.0, 30.0] * 6)
+    (found,) = measure(
+        [Contender("x", lambda: clock.pass_ms(next(settles, 7.0)))], plan, clock=clock
+    )
+    assert 9 < len(found) < MOST * 9
+
+
+def test_one_that_is_lost_leaves_the_others_alone():
+    class Mortal(Contender):
+        def take(self, untimed, timed, clock):
+            if timed and clock.now > 40e6:
+                raise LostError("gone")
+            return super().take(untimed, timed, clock)
+
+    clock = FakeClock()
+    contenders = [
+        Mortal("a", lambda: clock.pass_ms(1)), Contender("b", lambda: clock.pass_ms(1)),
+    ]  # fmt: skip
+    lost = []
+    plan = Plan(runs=30, turn=3)
+    samples = measure(contenders, plan, clock=clock, lost=lambda *who: lost.append(who))
+    assert samples[0] == [] and samples[1] == [1.0] * 30
+    assert [index for index, _ in lost] == [0]
+    with pytest.raises(LostError):
+        measure(contenders, plan, clock=clock)

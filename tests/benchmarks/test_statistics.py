@@ -2,8 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
-from edgesr.benchmarks.statistics import summarize
+from edgesr.benchmarks.statistics import Interval, median_interval, ratio_interval, summarize
 
 
 def test_five_samples_by_hand():
@@ -39,3 +40,40 @@ def test_a_single_sample_is_all_of_them():
 def test_no_sample_is_an_error():
     with pytest.raises(ValueError, match="no samples"):
         summarize([])
+
+
+def test_an_interval_of_samples_that_are_all_equal_is_a_point():
+    assert median_interval([7.0] * 20) == Interval(7.0, 7.0)
+    assert ratio_interval([8.0] * 20, [4.0] * 20) == Interval(2.0, 2.0)
+
+
+def test_too_few_samples_say_nothing():
+    assert median_interval([1.0] * 4) == Interval(0.0, math.inf)
+    assert ratio_interval([1.0] * 4, [1.0] * 50) == Interval(0.0, math.inf)
+
+
+def test_nineteen_intervals_in_twenty_hold_the_true_median():
+    """Independent normal samples; a hundred experiments, 95 % with a few either way."""
+    random = np.random.default_rng(1)
+    hits = 0
+    for _ in range(100):
+        interval = median_interval(random.normal(10, 1, 60).tolist(), block=1)
+        hits += interval.low <= 10 <= interval.high
+    assert 87 <= hits <= 100
+    wide = median_interval(random.normal(10, 1, 30).tolist()).width
+    assert median_interval(random.normal(10, 1, 3000).tolist()).width < wide / 3
+
+
+def test_neighbours_that_resemble_each_other_widen_the_interval():
+    """Ten plateaus of ten equal samples hold ten facts, not a hundred."""
+    plateaus = np.repeat(np.random.default_rng(2).normal(10, 1, 10), 10).tolist()
+    assert (
+        median_interval(plateaus, block=10).width > 1.5 * median_interval(plateaus, block=1).width
+    )
+
+
+def test_the_ratio_of_two_runs_is_found():
+    random = np.random.default_rng(3)
+    slow, fast = random.normal(11, 0.3, 100).tolist(), random.normal(10, 0.3, 100).tolist()
+    interval = ratio_interval(slow, fast)
+    assert 1.07 < interval.low < 1.1 < interval.high < 1.13
