@@ -54,7 +54,6 @@ class Engine:
                 devices=here,
                 num_nodes=everywhere // here,
                 strategy="ddp" if everywhere > 1 else "auto",
-                precision="bf16-mixed" if self.precision == "bf16" else "32-true",
             )
         except (RuntimeError, ValueError) as error:
             raise UsageError(f"cannot train on `{self.device}`: {error}") from error

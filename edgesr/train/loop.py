@@ -38,13 +38,16 @@ class Patches(Protocol):
 class _Loss(nn.Module):
     """Objective of student: one forward pass, so that DDP sees every parameter that learns."""
 
-    def __init__(self, student: Unit, objective: Objective) -> None:
+    def __init__(self, student: Unit, objective: Objective, engine: Engine) -> None:
         super().__init__()
         self.student = student
         self.objective = objective
+        self.mixed = engine.precision == "bf16"
 
     def forward(self, lr: Tensor, hr: Tensor, done: float) -> Tensor:
-        return self.objective(self.student, lr, hr, done)
+        # Not Fabric's mixed precision: it rounds the originals to bfloat16, 8 bits and less.
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.mixed):
+            return self.objective(self.student, lr, hr, done)
 
 
 def train(
@@ -83,7 +86,7 @@ def train(
     fabric = engine.start(schedule.batch)
     minimized = objective or Reconstruction()
     module = network.module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    loss_of = _Loss(Unit(module, network.value_range), minimized)
+    loss_of = _Loss(Unit(module, network.value_range), minimized, engine)
     learning = [p for p in loss_of.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=schedule.rate, betas=(0.9, 0.99))
     own = minimized if isinstance(minimized, nn.Module) else nn.Module()
