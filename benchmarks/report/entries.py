@@ -80,8 +80,8 @@ class Entry:
     @property
     def intensity(self) -> float | None:
         """Multiply-accumulates per byte that the operators read and write."""
-        macs, moved = number(self.row.macs), number(self.row.bytes_moved)
-        return macs / moved if macs and moved and macs > 0 and moved > 0 else None
+        macs, moved = self.row.macs, self.row.bytes_moved
+        return macs / moved if macs and moved else None
 
 
 @dataclass(frozen=True)

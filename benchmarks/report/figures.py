@@ -107,8 +107,9 @@ def roofline_figures(book: Book) -> list[Figure]:
         if not works:
             continue
         roofs = list(_roofs(entries))
-        notes = []
-        if not any(roof.copies for roof in roofs):
+        copies = [f"{roof.name} {roof.rate:.1f} GB/s" for roof in roofs if roof.copies]
+        notes = [f"Sloping lines: {'; '.join(copies)}."] if copies else []
+        if not copies:
             notes.append("The bandwidth of copies was not measured in these runs.")
         if not any(not roof.copies for roof in roofs):
             notes.append("The rate of matrix products was not measured in these runs.")

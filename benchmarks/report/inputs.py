@@ -16,7 +16,7 @@ from typing import Any
 
 from edgesr.benchmarks.documents import Document, read_document
 from edgesr.benchmarks.quantization import VERSION as QUANTIZATION_VERSION
-from edgesr.benchmarks.report.numbers import is_number
+from edgesr.benchmarks.report.numbers import is_number, number
 from edgesr.benchmarks.results import BenchResult, Row, read_result
 from edgesr.benchmarks.suite.result import KIND as SUITE
 from edgesr.benchmarks.suite.result import Failure, Quality, SuiteResult, read_suite
@@ -135,7 +135,7 @@ def _take_runs(runs: Sequence[BenchResult], source: Source, inputs: Inputs) -> N
                 cell = f"{row.artifact} in {row.runtime}, {row.threads} thread(s)"
                 inputs.failures.append(Failure(cell, str(row.device), problem, 1))
             else:
-                sound.append(row)
+                sound.append(_cleaned(row))
         peaks = [one for one in result.peaks if one.samples and all(map(_is_time, one.samples))]
         copies = [one for one in result.copies if one.samples and all(map(_is_time, one.samples))]
         whole = replace(result, rows=sound, peaks=peaks, copies=copies)
@@ -150,9 +150,26 @@ def _problem(row: Row) -> str:
     sizes = (row.height, row.width, row.scale, row.threads)
     if not all(is_number(size) and size > 0 for size in sizes):
         return "height, width, scale or threads are no numbers above zero; run it again"
-    if not isinstance(row.manifest, dict) or not isinstance(row.estimate, dict):
-        return "its manifest or estimate is damaged; run it again"
     return ""
+
+
+def _cleaned(row: Row) -> Row:
+    """The row without figures that are none: what is not known may be left out."""
+    macs, moved = number(row.macs), number(row.bytes_moved)
+    return replace(
+        row,
+        macs=int(macs) if macs and macs > 0 else None,
+        bytes_moved=int(moved) if moved and moved > 0 else None,
+        notes=tuple(map(str, row.notes)),
+        manifest=_mapping(row.manifest),
+        estimate=_mapping(row.estimate),
+        facts=_mapping(row.facts),
+        phases={name: ms for name, ms in _mapping(row.phases).items() if is_number(ms)},
+    )
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_time(sample: object) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from edgesr.benchmarks.report.axes import Axis, fit
 from edgesr.benchmarks.report.labels import place_labels, text_box
 from edgesr.benchmarks.report.pareto import draw_grid
-from edgesr.benchmarks.report.svg import Box, Point, Sheet, text_width
+from edgesr.benchmarks.report.svg import Point, Sheet, text_width
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 18.0, 40.0
 _RADIUS = 5.0
@@ -75,46 +75,47 @@ def roofline_chart(
     y = fit(rates, height - _BOTTOM, _TOP, log=True, pad=0.15)
     draw_grid(sheet, x, y, "MAC per byte, logarithmic", "GMAC/s, logarithmic")
     top = max((roof.rate for roof in level), default=y.high)
-    slopes = [
-        _draw_slope(sheet, x, y, roof, top, first=index == 0)
-        for index, roof in enumerate(sorted(sloping, key=lambda roof: -roof.rate))
-    ]
-    taken = [box for box in slopes if box is not None]
+    names: list[tuple[Point, str, str]] = []
+    for index, roof in enumerate(sorted(sloping, key=lambda roof: -roof.rate)):
+        names += _draw_slope(sheet, x, y, roof, top, index)
     lowest: float | None = None
     for roof in sorted(level, key=lambda roof: roof.rate):
         at = y(roof.rate)
         sheet.line((x.start, at), (x.end, at), "roof")
         if lowest is None or lowest - at >= 13:
-            words = f"{roof.name}: {roof.rate:.0f}"
-            sheet.text((x.end - 4, at - 4), words, "value halo", "end")
-            taken.append(text_box((x.end - 4, at - 4), "end", text_width(words)))
+            names.append(((x.end - 4, at - 4), "end", f"{roof.name}: {roof.rate:.0f}"))
             lowest = at
+    for place, anchor, words in names:
+        sheet.text(place, words, "value halo", anchor)
+    taken = [text_box(place, anchor, text_width(words)) for place, anchor, words in names]
     discs = [((x(w.intensity), y(w.rate)), _RADIUS) for w in works]
     for work, (centre, radius) in zip(works, discs, strict=True):
         words = f"{work.name}: {work.rate:.1f} GMAC/s, {work.intensity:.0f} MAC/B; {work.place}"
         sheet.circle(centre, radius, f"dot f{work.colour}", words)
-    names = [work.name for work in works]
     frame = (_LEFT, 0.0, width, height - _BOTTOM)
-    for label in place_labels(discs, names, frame, taken):
-        sheet.text(label.place, names[label.index], "label halo", label.anchor)
+    for label in place_labels(discs, [work.name for work in works], frame, taken):
+        sheet.text(label.place, works[label.index].name, "label halo", label.anchor)
     return sheet.to_svg()
 
 
 def _draw_slope(
-    sheet: Sheet, x: Axis, y: Axis, roof: Roof, top: float, *, first: bool
-) -> Box | None:
-    """The line `rate = bandwidth * intensity`, as far as it lies on the sheet; what its name
-    covers. The highest is named above it and the others below, so that their names do not meet."""
+    sheet: Sheet, x: Axis, y: Axis, roof: Roof, top: float, index: int
+) -> list[tuple[Point, str, str]]:
+    """The line `rate = bandwidth * intensity`, as far as it lies on the sheet.
+
+    Returns:
+        Its figure and where to write it, if it is there: the first slope's to its left, the others'
+        to their right, further down by their index, so that they do not meet.
+    """
     left = max(x.low, y.low / roof.rate)
     right = min(x.high, top / roof.rate)
     if left >= right:
-        return None
+        return []
     (x1, y1), (x2, y2) = ((x(at), y(at * roof.rate)) for at in (left, right))
     sheet.line((x1, y1), (x2, y2), "roof copy")
-    words = f"{roof.name}: {roof.rate:.1f} GB/s"
-    share = 0.75 if first else 0.35
-    place: Point = (x1 + share * (x2 - x1), y1 + share * (y2 - y1))
-    anchor = "end" if first else "start"
-    place = (place[0] - 10, place[1] - 2) if first else (place[0] + 10, place[1] + 8)
-    sheet.text(place, words, "value halo", anchor)
-    return text_box(place, anchor, text_width(words))
+    share = 0.7 if index == 0 else max(0.1, 0.45 - 0.15 * index)
+    here = (x1 + share * (x2 - x1), y1 + share * (y2 - y1))
+    words = f"{roof.rate:.1f} GB/s"
+    if index == 0:
+        return [((here[0] - 6, here[1] - 4), "end", words)]
+    return [((here[0] + 6, here[1] + 12), "start", words)]

@@ -41,8 +41,8 @@ def _line(entry: Entry, dataset: str) -> Cells:
         "runs": summary.runs if summary else 0,
         "estimate": entry.estimated_ms,
         "megapixel": row.ms_per_megapixel,
-        "rate": row.rate if number(row.macs) else None,
-        "share": result.share_of_peak(row) if number(row.macs) else None,
+        "rate": row.rate,
+        "share": result.share_of_peak(row),
         "memory": row.memory.increase_mb if row.memory else None,
         "kib": entry.size / 1024 if entry.size else None,
         "grade": grade,
@@ -85,7 +85,7 @@ def _residency(entry: Entry) -> Residency:
         share = 1.0
     elif taken is not None and placement.on_cpu is not None:
         share = taken / max(taken + sum(left.values()), 1)
-    told = entry.row.facts.get("reasons") if isinstance(entry.row.facts, dict) else None
+    told = entry.row.facts.get("reasons")
     reasons = {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
     whole = None if taken is None else int(taken)
     return Residency(entry, placement.describe(), whole, left, share, reasons)
@@ -94,9 +94,9 @@ def _residency(entry: Entry) -> Residency:
 def phases(book: Book) -> tuple[list[str], list[Cells]]:
     """Names of the phases that anybody measured, and one row per row that has some."""
     rows = [
-        {"entry": entry, **{name: number(entry.row.phases.get(name)) for name in PHASES}}
+        {"entry": entry, **{name: entry.row.phases.get(name) for name in PHASES}}
         for entry in book.entries
-        if isinstance(entry.row.phases, dict) and entry.row.phases
+        if entry.row.phases
     ]
     return [name for name in PHASES if any(row[name] is not None for row in rows)], rows
 

@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from edgesr.benchmarks.devices.web import _ALWAYS, find_browser
+from edgesr.benchmarks.devices.web import find_browser
+
+FLAGS = ("--headless=new", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars")
 
 
 class Browser:
@@ -21,7 +23,7 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(
             prefix="edgesr-report-", ignore_cleanup_errors=True
         )
-        flags = [*_ALWAYS, "--remote-debugging-pipe", f"--user-data-dir={self._profile.name}"]
+        flags = [*FLAGS, "--remote-debugging-pipe", f"--user-data-dir={self._profile.name}"]
         if os.geteuid() == 0:
             flags.append("--no-sandbox")
         theirs_in, self._out = os.pipe()
