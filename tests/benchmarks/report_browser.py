@@ -93,6 +93,18 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def complaints(self) -> list[dict]:
+        """Errors, warnings and messages of the page since it was opened."""
+        self.ask("0")  # what was said before is here by now
+        spoken = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+        return [event for event in self.events if event.get("method") in spoken]
+
+    def requests(self) -> list[str]:
+        """Addresses the page asked for since it was opened; what lies inside it is none."""
+        sent = [e for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        asked = [event["params"]["request"]["url"] for event in sent]
+        return [address for address in asked if not address.startswith("data:")]
+
     def photograph(self, path: Path, clip: dict | None = None) -> None:
         """The whole page, or a part of it, as PNG."""
         extra = {"clip": {**clip, "scale": 1}} if clip else {}
