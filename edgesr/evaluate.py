@@ -19,6 +19,7 @@ from edgesr.data.datasets import Dataset, pixel_hash
 from edgesr.data.images import Image
 from edgesr.errors import BadFileError, UsageError
 from edgesr.manifest import Manifest
+from edgesr.metrics.consistency import lr_consistency
 from edgesr.metrics.psnr import LITERATURE, RGB, Protocol, psnr
 from edgesr.metrics.ssim import WINDOW, ssim
 from edgesr.network import Network
@@ -48,6 +49,8 @@ class ImageScore:
     """Of the cropped original."""
     scores: dict[str, Score]
     bicubic: dict[str, Score]
+    consistency: float
+    """dB between the enlarged image, reduced again, and the input."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,14 @@ class EvalReport:
     def rows(self) -> list[dict[str, Any]]:
         """One row per image, then `mean` and `worst`; the columns follow the protocols."""
         worst = self.worst(self.protocols[0].colour)
-        named = [(image.image, image.scores, image.bicubic) for image in self.images]
+        named = [(i.image, i.scores, i.bicubic, i.consistency) for i in self.images]
         colours: list[str] = [protocol.colour for protocol in self.protocols]
         means = {c: self.mean(c) for c in colours}
-        named.append(("mean", means, {c: self.mean(c, bicubic=True) for c in colours}))
-        named.append((f"worst: {worst.image}", worst.scores, worst.bicubic))
-        return [_row(name, scores, bicubic) for name, scores, bicubic in named]
+        enlarged = {c: self.mean(c, bicubic=True) for c in colours}
+        consistent = fmean(image.consistency for image in self.images)
+        named.append(("mean", means, enlarged, consistent))
+        named.append((f"worst: {worst.image}", worst.scores, worst.bicubic, worst.consistency))
+        return [_row(name, scores, bicubic) | {"lr": lr} for name, scores, bicubic, lr in named]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON and for `Manifest.quality`."""
@@ -143,6 +148,7 @@ def evaluate(
                 label, hr.shape[0], hr.shape[1],
                 {p.colour: _score(sr, hr, scale, p) for p in protocols},
                 {p.colour: _score(enlarged, hr, scale, p) for p in protocols},
+                lr_consistency(sr, lr, scale),
             )
         )  # fmt: skip
     subject_name = name or (manifest.artifact or manifest.network if manifest else "function")

@@ -23,11 +23,15 @@ def read_kernel(path: Path) -> Kernel:
         BadFileError: missing, no `.npy` file, or not a kernel; the message says why and what to do.
     """
     if not path.is_file():
-        raise BadFileError(f"`{path}` does not exist; save a kernel with numpy.save, or say estimate")
+        raise BadFileError(
+            f"`{path}` does not exist; save a kernel with numpy.save, or say estimate"
+        )
     try:
         values = np.load(path, allow_pickle=False)
     except Exception as error:  # hostile bytes can raise anything
-        raise BadFileError(f"`{path}` is no .npy file of numbers; write it with numpy.save") from error
+        raise BadFileError(
+            f"`{path}` is no .npy file of numbers; write it with numpy.save"
+        ) from error
     if not isinstance(values, np.ndarray):
         raise BadFileError(f"`{path}` holds several arrays (.npz); save the kernel alone")
     return check_kernel(values, str(path))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesr.adapt.kernel import centre_of
-from edgesr.adapt.meta import adapted
+from edgesr.adapt.meta import Weights, adapted
 from edgesr.data.bicubic import crop_to_multiple
 from edgesr.data.degradations.gaussian import Kernel, Method, blur_downscale
 from edgesr.data.images import Image
@@ -80,9 +80,9 @@ def adapt(
     adapting = placed(module, kernel, method).train().requires_grad_(True)
     image = crop_to_multiple(image, module.scale)
     low, high = as_batch(son_of(image, kernel, module.scale, method)), as_batch(image)
-    weights = dict(adapting.named_parameters())
+    weights: Weights = dict(adapting.named_parameters())
     for after in adapted(adapting, weights, low, high, rates(steps)):
-        weights = {name: value.detach().requires_grad_() for name, value in after.items()}
+        weights = after
     adapting.load_state_dict(weights)
     return adapting.eval().requires_grad_(False)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgesr.data.degradations.gaussian import Kernel, blur_downscale, random_anisotropic
+from edgesr.data.degradations.gaussian import Kernel, Method, blur_downscale, random_anisotropic
 from edgesr.data.images import Image
 from edgesr.errors import BadFileError, UsageError
 
@@ -40,19 +40,30 @@ class KernelTasks:
         photos: uint8 HxWx3, kept in memory.
         scale: enlargement.
         patch: side of the high-resolution patches, a multiple of `scale` squared.
+        kernel: the only one; None draws one per task.
+        method: what follows the blur.
 
     Raises:
         UsageError: the patch does not divide.
         BadFileError: no photo is as large as a patch.
     """
 
-    def __init__(self, photos: Iterable[Image], scale: int, *, patch: int = 96) -> None:
+    def __init__(
+        self,
+        photos: Iterable[Image],
+        scale: int,
+        *,
+        patch: int = 96,
+        kernel: Kernel | None = None,
+        method: Method = "direct",
+    ) -> None:
         if patch % scale**2:
             raise UsageError(
                 f"patches of {patch} pixels cannot be reduced x{scale} twice; give a multiple of "
                 f"{scale**2}"
             )
         self.scale, self.patch = scale, patch
+        self.kernel, self.method = kernel, method
         self._photos = [photo for photo in photos if min(photo.shape[:2]) >= patch]
         if not self._photos:
             raise BadFileError(f"no photo has {patch} pixels on both sides; give a smaller --patch")
@@ -61,11 +72,11 @@ class KernelTasks:
 
     def draw(self, rng: np.random.Generator, patches: int) -> Task:
         """One task: a kernel, and `patches` patches of one photo."""
-        kernel = random_anisotropic(rng, self.scale)
+        kernel = random_anisotropic(rng, self.scale) if self.kernel is None else self.kernel
         photo = self._photos[int(rng.choice(len(self._photos), p=self._share))]
         high = np.concatenate([self._patch(photo, rng) for _ in range(patches)], axis=2)
-        low = blur_downscale(high, kernel, self.scale)
-        son = blur_downscale(low, kernel, self.scale)
+        low = blur_downscale(high, kernel, self.scale, self.method)
+        son = blur_downscale(low, kernel, self.scale, self.method)
         return Task(kernel, *(_as_batch(pixels) for pixels in (son, low, high)))
 
     def _patch(self, photo: Image, rng: np.random.Generator) -> Image:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from edgesr.evaluate import Upscaler
     from edgesr.runtime import Session
 
+_LR = "LR: consistency, PSNR of the output reduced again against the input (docs/drn.md)"
+
 
 def eval_command(
     model: Annotated[
@@ -90,14 +92,14 @@ def eval_command(
         report = evaluate(subject, images, scale, protocols, name=model, seen=seen)
     rows = report.rows()
     columns = {"image": "image", "psnr_y": "PSNR Y", "ssim_y": "SSIM Y"}
-    columns |= {"bicubic_y": "bicubic", "gain_y": "gain"}
+    columns |= {"bicubic_y": "bicubic", "gain_y": "gain", "lr": "LR"}
     if rgb:
         columns |= {"psnr_rgb": "PSNR RGB", "bicubic_rgb": "bicubic", "gain_rgb": "gain"}
     show_table(
         [_rounded(row) for row in (rows[-2:] if summary else rows)] if not as_json else rows,
         columns,
         title=f"{model} on {report.data}, x{report.scale}, {len(report.images)} images",
-        footer="\n".join(f"protocol: {protocol}" for protocol in protocols),
+        footer="\n".join((*(f"protocol: {protocol}" for protocol in protocols), _LR)),
         as_json=as_json,
         extra={key: value for key, value in report.to_dict().items() if key != "rows"},
     )

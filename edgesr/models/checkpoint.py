@@ -1,9 +1,10 @@
 """Open a file of weights without trusting it: container -> named float tensors.
 
 Four containers, told apart by their bytes and not by their names: safetensors, torch's zip
-archive, its older bare pickle, and the index of a TensorFlow checkpoint. Pickles are opened with `weights_only`, so that no code of the
-file runs; archives are read in place, nothing is extracted; every tensor is checked to be finite
-and as large as it claims to be before anybody computes with it.
+archive, its older bare pickle, and the index of a TensorFlow checkpoint. Pickles are opened with
+`weights_only`, so that no code of the file runs; archives are read in place, nothing is extracted;
+every tensor is checked to be finite and as large as it claims to be before anybody computes with
+it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Intake: a name, a checkpoint or a stranger's factory becomes a `Network`.
 
     load("plain-m-x3")                 # weights shipped with edgesr
+    load("arbsr-plain", scale=(2.2, 4.2))   # the same as "arbsr-plain-x2.2x4.2"
     load("rlfn_x4.pth")                # architecture and scale found from its tensors
     load("weights.pth", architecture="edsr-baseline", scale=2)
     load("mypackage.nets:build", scale=2)
@@ -28,21 +29,25 @@ from edgesr.models.checkpoint import Tensors, first_bytes, is_tflite, read_check
 from edgesr.models.recognise import recognise
 from edgesr.models.registry import Entry, create, entries, parse_name
 from edgesr.network import Network
+from edgesr.scales import Scale, checked, scale_text
 
 RANDOM = "random:"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".index", ".tflite")
 
 
-def load(spec: str | Path, *, architecture: str | None = None, scale: int | None = None) -> Network:
+def load(
+    spec: str | Path, *, architecture: str | None = None, scale: Scale | None = None
+) -> Network:
     """Load a network with its weights.
 
     Args:
         spec: registry name with shipped weights (`plain-m-x3`), checkpoint file (.safetensors,
-            .pth, .pt, .index of TensorFlow, .tflite), `module:factory`, a callable returning a module or a `Network`,
-            or `random:NAME`, a registered network with random weights.
+            .pth, .pt, .index of TensorFlow, .tflite), `module:factory`, a callable returning a
+            module or a `Network`, or `random:NAME`, a registered network with random weights.
         architecture: registry name, with or without scale, that the file must fit. Otherwise it
             is found from the tensors' names and shapes.
-        scale: enlargement, where the weights leave it open (MDSR, strangers' modules).
+        scale: enlargement, where name or weights leave it open (MDSR, networks for any scale,
+            strangers' modules).
 
     Raises:
         UsageError: unknown name, no shipped weights, factory that cannot be called.
@@ -51,6 +56,7 @@ def load(spec: str | Path, *, architecture: str | None = None, scale: int | None
     """
     text = str(spec)
     path = Path(text)
+    scale = None if scale is None else checked(scale)
     if path.exists() or path.suffix.lower() in _SUFFIXES or isinstance(spec, Path):
         network = _from_file(path, architecture, scale)
     elif text.startswith(RANDOM):
@@ -80,37 +86,40 @@ def _untrained(name: str) -> Network:
     return replace(network, name=f"{network.name}-random", notes=("random weights",))
 
 
-def _asked(architecture: str | None, scale: int | None) -> tuple[Entry | None, int | None]:
+def _asked(architecture: str | None, scale: Scale | None) -> tuple[Entry | None, Scale | None]:
     """Entry and scale that the caller insists on."""
     if architecture is None:
         return None, scale
     if architecture in (known := entries()):
         entry = known[architecture]
-        if scale is not None and scale not in entry.scales:
-            raise UsageError(f"`{architecture}` comes in scales {entry.scales}, not {scale}")
+        if scale is not None:
+            entry.check(scale)
         return entry, scale
     entry, named = parse_name(architecture)
     if scale not in (None, named):
-        raise UsageError(f"`{architecture}` and scale {scale} contradict each other")
+        raise UsageError(f"`{architecture}` and scale {scale_text(scale)} contradict each other")
     return entry, named
 
 
-def _shipped(name: str, architecture: str | None, scale: int | None) -> Network:
+def _shipped(name: str, architecture: str | None, scale: Scale | None) -> Network:
+    if scale is not None and name in entries():
+        name = entries()[name].named(scale)
     entry, named = parse_name(name)
     if scale not in (None, named) or architecture not in (None, entry.name, name):
         raise UsageError(f"`{name}` says what it is; drop --architecture and --scale")
     shipped = shipped_names()
-    if name not in shipped:
+    file = entry.name if entry.any_scale else name
+    if file not in shipped:
         raise UsageError(
             f"no weights are shipped for `{name}`; shipped are {', '.join(shipped) or 'none'}. "
             f"Give a checkpoint file of it, or `random:{name}` for untrained weights"
         )
-    with resources.as_file(resources.files("edgesr.weights") / f"{name}.safetensors") as path:
+    with resources.as_file(resources.files("edgesr.weights") / f"{file}.safetensors") as path:
         network = _from_file(path, entry.name, named)
     return replace(network, licence="Apache-2.0")
 
 
-def _from_file(path: Path, architecture: str | None, scale: int | None) -> Network:
+def _from_file(path: Path, architecture: str | None, scale: Scale | None) -> Network:
     entry, scale = _asked(architecture, scale)
     if is_tflite(first_bytes(path)):
         from edgesr.models.tflite_weights import load_tflite
@@ -172,7 +181,7 @@ def _importable_from_here() -> Iterator[None]:
         sys.path.remove("")
 
 
-def _from_factory(spec: str, scale: int | None) -> Network:
+def _from_factory(spec: str, scale: Scale | None) -> Network:
     module_name, _, attribute = spec.partition(":")
     try:
         with _importable_from_here():
@@ -188,7 +197,7 @@ def _from_factory(spec: str, scale: int | None) -> Network:
         raise UsageError(f"`{spec}` returned a {type(made).__name__}, not a torch module")
     colour, found = _probe(made.eval(), spec)
     if scale not in (None, found):
-        raise UsageError(f"`{spec}` enlarges by {found}, not by {scale}")
+        raise UsageError(f"`{spec}` enlarges by {found}, not by {scale_text(scale)}")
     return Network(
         module=made,
         name=f"{attribute}-x{found}",
