@@ -150,11 +150,16 @@ def make_book(inputs: Inputs) -> Book:
     return Book(inputs, tuple(machines), tuple(entries))
 
 
+def model_name(row: Row) -> str:
+    """Network and precision."""
+    return f"{row.manifest.get('network') or row.artifact} {row.precision}"
+
+
 def short_names(rows: Sequence[Row], places: Sequence[str]) -> list[str]:
     """Network and precision, and of runtime, ends, size and hash what is needed to tell apart the
     rows of one place; rows that still look the same are numbered."""
     steps: tuple[Callable[[Row], str], ...] = (
-        lambda row: f"{row.manifest.get('network') or row.artifact} {row.precision}",
+        model_name,
         lambda row: str(row.runtime),
         lambda row: f"{row.height}x{row.width}",
         lambda row: f"{row.manifest.get('dtype', '?')} ends",

@@ -6,11 +6,12 @@ share one with measurements of the same machine, hollow and with a dashed front.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgesr.benchmarks.report.distribution import Strip, distribution_chart
-from edgesr.benchmarks.report.entries import Book, Entry
+from edgesr.benchmarks.report.entries import Book, Entry, model_name
 from edgesr.benchmarks.report.numbers import number
 from edgesr.benchmarks.report.pareto import Bubble, pareto_chart
 from edgesr.benchmarks.report.roofline import Roof, Work, roofline_chart
@@ -55,6 +56,7 @@ class Figure:
 def pareto_figures(book: Book) -> list[Figure]:
     """dB against ms, one figure per machine, scale, input size, set of images and protocol."""
     groups: dict[_Group, list[tuple[Bubble, bool]]] = {}
+    models = {model_name(entry.row) for entry in book.entries}
     for entry in book.entries:
         row = entry.row
         ms = entry.measured_ms or entry.estimated_ms
@@ -63,7 +65,7 @@ def pareto_figures(book: Book) -> list[Figure]:
                 continue
             estimated = entry.measured_ms is None
             bubble = Bubble(
-                ms, grade.db, entry.size, entry.name, entry.place,
+                ms, grade.db, entry.size, _told_apart(entry, len(models)), entry.place,
                 colour_of(book, entry.place), estimated,
             )  # fmt: skip
             key = (entry.machine, row.scale, row.height, row.width, grade.dataset, grade.protocol)
@@ -182,6 +184,14 @@ def _legend(book: Book, places: Sequence[tuple[str, bool]]) -> tuple[Key, ...]:
     return tuple(Key(colour_of(book, place), place, estimated) for place, estimated in once)
 
 
+def _told_apart(entry: Entry, models: int) -> str:
+    """Its name; where all are of one model, what is left of it, and the place."""
+    if models > 1:
+        return entry.name
+    rest = entry.name.removeprefix(model_name(entry.row)).removeprefix(", ")
+    return ", ".join(filter(None, (rest, _short(entry))))
+
+
 def _on(book: Book, machine: int) -> str:
     letter = book.letter(machine)
     return f", machine {letter}" if letter else ""
@@ -189,4 +199,4 @@ def _on(book: Book, machine: int) -> str:
 
 def _short(entry: Entry) -> str:
     """The place without the machine, which the heading names."""
-    return entry.place.split(", machine ", 1)[0]
+    return re.sub(r", machine [A-Z]\d*", "", entry.place)

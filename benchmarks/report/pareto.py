@@ -78,7 +78,9 @@ def pareto_chart(
     y = fit((b.db for b in bubbles), height - _BOTTOM, _TOP, log=False, pad=0.15)
     draw_grid(sheet, x, y, f"ms per call{', logarithmic' if x.log else ''}", "dB")
     found = fronts(bubbles)
-    for members in found.values():
+    for place, members in found.items():
+        if sum(bubble.place == place for bubble in bubbles) < 2:
+            continue  # a file alone has nothing to be in front of
         dashed = " estimate" if any(bubbles[i].estimated for i in members) else ""
         steps = staircase([(x(bubbles[i].ms), y(bubbles[i].db)) for i in members], x.end)
         sheet.path(steps, f"front s{bubbles[members[0]].colour}{dashed}")

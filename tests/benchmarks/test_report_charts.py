@@ -103,11 +103,14 @@ def test_bubbles_stand_at_their_figures():
 def test_estimates_look_different_from_measurements():
     chart = pareto.pareto_chart([
         Bubble(10, 29.0, 100, "measured", "cpu"),
+        Bubble(12, 30.0, 100, "better", "cpu"),
         Bubble(5, 29.0, 100, "guess", "npu", 1, estimated=True),
+        Bubble(7, 30.0, 100, "better guess", "npu", 1, estimated=True),
+        Bubble(9, 30.0, 100, "alone", "phone", 2),
     ])  # fmt: skip
-    (guess,) = drawn(chart, "}path", "estimate")[1:]  # the first is its front
-    assert "estimate" in guess[0].text
-    (measured,) = drawn(chart, "}circle", "dot")
+    guesses = drawn(chart, "}path", "dot")
+    assert len(guesses) == 2 and all("estimate" in guess[0].text for guess in guesses)
+    measured = drawn(chart, "}circle", "dot")[0]
     assert "estimate" not in measured.get("class") + measured[0].text
     fronts = drawn(chart, "}path", "front")
     assert ["estimate" in front.get("class") for front in fronts] == [False, True]

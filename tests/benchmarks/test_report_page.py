@@ -224,6 +224,15 @@ def test_quality_on_other_images_or_scales_has_a_chart_of_its_own(book_of):
     assert headings == ["x3, 640x360 in, set14", "x3, 640x360 in, b100", "x2, 640x360 in, set14"]
 
 
+def test_one_model_in_many_places_is_told_apart_by_place(book_of):
+    runs = [bench(), bench(threads=2)]
+    (figure,) = pareto_figures(book_of(suite(runs, [judged()])))
+    assert ">cpu, 2 threads</text>" in figure.wide
+    runs.append(bench(precision="fp32"))
+    (figure,) = pareto_figures(book_of(suite(runs, [judged()])))
+    assert ">net-x3 int8</text>" in figure.wide
+
+
 def test_estimates_are_marked_wherever_they_stand(book_of):
     guess = bench(samples=[], label="estimate", estimate={"ms": 31.3}, device="npu")
     book = book_of(suite([bench(), guess], [judged()]))
