@@ -36,9 +36,11 @@ RANKS = {
     "edgesr.export": 8,
     "edgesr.evaluate": 9,
     "edgesr.precisions": 9,
+    "edgesr.recipes": 9,
     "edgesr.benchmarks": 10,
     "edgesr.benchmarks.fuzz": 11,
-    "edgesr.cli": 11,
+    "edgesr.android": 11,
+    "edgesr.cli": 12,
 }
 
 

@@ -49,9 +49,16 @@ data class Manifest(
     /** For lists and the overlay: `plain-m-x3 int8 x3, 46k parameters`. */
     fun title(): String = "$network $precision x$scale, ${parameters / 1000}k parameters"
 
+    /** A model that takes any size, given tiles of [height] x [width] where it names none. */
+    fun sized(height: Int, width: Int): Manifest = copy(
+        height = this.height ?: (height / padMultiple * padMultiple),
+        width = this.width ?: (width / padMultiple * padMultiple),
+    )
+
     companion object {
         const val VERSION = 1L
         private const val LONGEST = 4 shl 20
+        private val HASH = Regex("[0-9a-f]{64}")
         private val DTYPES = mapOf("float32" to null, "uint8" to 0..255, "int8" to -128..127)
 
         /** The manifest beside [artifact]; checks that the artifact is the file it was made for. */
@@ -153,7 +160,8 @@ data class Manifest(
                 halo = if (map["exact_tiling"] == false) null else halo,
                 input = quantization("input_quantization", codes),
                 output = quantization("output_quantization", codes),
-                sha256 = map["sha256"] as? String ?: "",
+                // Runtimes crash on damaged files rather than refuse them; the hash is the guard.
+                sha256 = text("sha256").also { if (!HASH.matches(it)) fail("`sha256` is no hash") },
                 size = map["size"] as? Long ?: 0,
                 parameters = map["parameters"] as? Long ?: 0,
                 macs = map["macs"] as? Long,
@@ -172,7 +180,7 @@ data class Manifest(
                     "the copy is not whole; push it again",
             )
         }
-        if (sha256.isNotEmpty() && sha256Of(file) != sha256) {
+        if (sha256Of(file) != sha256) {
             throw Refusal("${file.name} is not the file its manifest was written for (sha256); push both again")
         }
     }

@@ -42,6 +42,7 @@ class BadInputTest {
             ("colour" to "cmyk") to "`colour` is `cmyk`", ("layout" to "CHW") to "`layout`",
             ("target" to "openvino") to "`target` is `openvino`, not tflite or onnx",
             ("dtype" to "int4") to "cannot feed tensors of `int4`", ("value_range" to 3.0) to "`value_range` is 3.0",
+            ("sha256" to null) to "`sha256` is missing", ("sha256" to "abc") to "`sha256` is no hash",
             ("network" to 7) to "`network` is missing",
         )) {
             refused(words) { manifest(change) }

@@ -58,7 +58,7 @@ fun manifestText(vararg changes: Pair<String, Any?>): String {
         "version" to 1, "network" to "net", "artifact" to "net.tflite", "target" to "tflite",
         "precision" to "int8", "scale" to 2, "colour" to "rgb", "value_range" to 1.0, "layout" to "NHWC",
         "dtype" to "uint8", "height" to 24, "width" to 32, "pad_multiple" to 1, "exact_tiling" to true,
-        "halo" to 4, "input_quantization" to unit, "output_quantization" to unit,
+        "halo" to 4, "sha256" to "0".repeat(64), "input_quantization" to unit, "output_quantization" to unit,
     )
     fields.putAll(changes)
     return Json.write(fields)
