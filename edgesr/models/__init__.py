@@ -2,6 +2,8 @@
 
 from edgesr.models import (
     abpn,
+    arbsr,
+    drn,
     ecbsr,
     edsr,
     espcn,
@@ -23,7 +25,9 @@ __all__ = [
     "Entry",
     "Paper",
     "abpn",
+    "arbsr",
     "create",
+    "drn",
     "ecbsr",
     "edsr",
     "entries",
