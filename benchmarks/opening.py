@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def _row(entrant: Entrant, runner: Runner) -> Row:
         threads=entrant.threads,
         height=height,
         width=width,
-        scale=manifest.scale,
+        scale=_one_scale(manifest.scale),
         precision=manifest.precision,
         samples=[],
         macs=_macs(entrant, manifest, height, width),
@@ -108,6 +109,11 @@ def _row(entrant: Entrant, runner: Runner) -> Row:
         manifest=dataclasses.asdict(manifest),
         bytes_moved=_bytes(entrant, manifest, height, width),
     )
+
+
+def _one_scale(scale: float | tuple[float, float]) -> float:
+    """The scale whose square is the ratio of output to input pixels."""
+    return scale if isinstance(scale, (int, float)) else math.sqrt(scale[0] * scale[1])
 
 
 def _macs(entrant: Entrant, manifest: Manifest, height: int, width: int) -> int | None:
