@@ -129,13 +129,10 @@ def test_places_in_onnx_runtimes_table():
     with zipfile.ZipFile(parts.part("ort", "onnxruntime.aar")) as aar:
         header = aar.read("headers/onnxruntime_c_api.h").decode()
     table = header[header.index("struct OrtApi {") :]
-    names = [
-        next(filter(None, ("Release" * bool(release) + release, plain, pointer)))
-        for plain, release, pointer in re.findall(
-            r"ORT_API2_STATUS\((\w+)|ORT_CLASS_RELEASE2?\((\w+)|\(ORT_API_CALL\s*\*\s*(\w+)\)",
-            table,
-        )
-    ]
+    members = re.findall(
+        r"ORT_API2_STATUS\((\w+)|ORT_CLASS_RELEASE2?\((\w+)|\(ORT_API_CALL\s*\*\s*(\w+)\)", table
+    )
+    names = [plain or pointer or f"Release{released}" for plain, released, pointer in members]
     ours = re.findall(r"X\((\w+), (\d+),", (native.demo_folder() / "jni/ort.c").read_text())
     assert len(ours) > 20
     for name, place in ours:
