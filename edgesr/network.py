@@ -11,6 +11,8 @@ from typing import Literal
 
 from torch import nn
 
+from edgesr.scales import Scale
+
 Colour = Literal["rgb", "y"]
 
 
@@ -18,14 +20,14 @@ Colour = Literal["rgb", "y"]
 class Network:
     """A super-resolution network and what its tensors mean.
 
-    The module maps `1 x C x H x W` floats in `[0, value_range]` to `1 x C x sH x sW` in the same
-    range, where C is 3 (RGB order) or 1 (luma of BT.601, `colour == "y"`; chroma is then
-    enlarged with bicubic by the runtime).
+    The module maps `1 x C x H x W` floats in `[0, value_range]` to `1 x C x sH x sW` (rounded to
+    whole pixels, `edgesr.scales.enlarged`) in the same range, where C is 3 (RGB order) or 1 (luma
+    of BT.601, `colour == "y"`; chroma is then enlarged with bicubic by the runtime).
     """
 
     module: nn.Module
     name: str
-    scale: int | tuple[float, float]
+    scale: Scale
     colour: Colour = "rgb"
     value_range: float = 1.0
     """1.0 or 255.0: the largest value a pixel takes at input and output."""

@@ -175,8 +175,8 @@ def _pool(reach: Reach, image: Tensor, args: Any, output: Tensor) -> Reach:
 
 
 def _shuffle(reach: Reach, image: Tensor, args: Any, output: Tensor) -> Reach:
-    step = Fraction(1, args[1])
-    return _each(reach, (step, step), (step - 1, step - 1), (0, 0))
+    steps = [Fraction(1, block) for block in (args[1], args[-1])]  # one block, or rows and columns
+    return _each(reach, steps, [step - 1 for step in steps], (0, 0))
 
 
 def _unshuffle(reach: Reach, image: Tensor, args: Any, output: Tensor) -> Reach:
@@ -254,6 +254,7 @@ _RULES: dict[str, Any] = {
     "avg_pool2d": _pool,
     "pixel_shuffle": _shuffle,
     "depth_to_space": _shuffle,
+    "rectangle_to_space": _shuffle,
     "pixel_unshuffle": _unshuffle,
     "constant_pad_nd": _pad,
     "reflection_pad2d": _pad,

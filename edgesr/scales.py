@@ -80,6 +80,12 @@ def period(scale: Scale) -> int:
     return math.lcm(*(ratio.denominator for ratio in ratios(scale)))
 
 
+def enlarged_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
+    """Height and width of an enlarged image, each rounded."""
+    vertical, horizontal = ratios(scale)
+    return enlarged(height, vertical), enlarged(width, horizontal)
+
+
 def enlarged(side: int, factor: Fraction) -> int:
     """Output pixels of `side` input pixels: `side * factor`, halves rounded up."""
     return (2 * side * factor.numerator + factor.denominator) // (2 * factor.denominator)

@@ -14,6 +14,7 @@ FOLDERS = {
 }
 RANKS = {
     "edgesr.errors": 0,
+    "edgesr.scales": 1,
     "edgesr.network": 1,
     "edgesr.manifest": 1,
     "edgesr.spelling": 2,

@@ -15,6 +15,7 @@ zeros. Places are computed in whole numbers (`edgesr.models.sites`).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 
 from edgesr.models.enlarge import Enlarge, Nearest, Part, Window
 from edgesr.models.plain import BranchedConv
+from edgesr.models.registry import Paper, register
 from edgesr.models.sites import Sites, sites
 from edgesr.scales import Scale, ratios
 
@@ -146,17 +148,17 @@ class ScaleAwareUpsample(Part):
         image: Tensor = self.tail(sampled + filtered)
         return image
 
-
     def reach(self, rows: Sites, columns: Sites) -> tuple[int, int]:
         with torch.no_grad():
             offset = self.offset(self.controller(_places(rows, columns)))[0]
-        down, across = rows.centre[:, None] + offset[0], columns.centre[None] + offset[1]
-        # A sample at a place reads the pixel before it and the one after.
-        return tuple(
-            math.ceil(max(-float(place.min()), float(place.max()) - (covered - 1)))
-            for place, covered in ((down, round(rows.count * float(rows.inverse))),
-                                   (across, round(columns.count * float(columns.inverse))))
+        down, across = (
+            # Shapes without numbers are analysed as if nothing were moved.
+            0.0 if moved.is_meta else float(moved.abs().max())
+            for moved in offset
         )
+        # The pixel beyond the border lies so far outside; sampling it reads its two neighbours.
+        beyond = [0.5 * axis.inverse_number + 0.5 for axis in (rows, columns)]
+        return math.ceil(beyond[0] + down), math.ceil(beyond[1] + across)
 
     def filters(self, rows: Sites, columns: Sites, window: Window) -> Tensor:
         """For each output pixel `o`, the sum over its 3x3 neighbours `n` of `tail[n - o]` after
@@ -239,6 +241,12 @@ class AnyScale(nn.Module):
         assert isinstance(self.upsample, Enlarge)
         self.upsample = self.upsample.folded(self.scale, LARGEST_FILTER) or self.upsample
 
+    def collapsed(self) -> nn.Module:
+        """A copy with its last step folded."""
+        module = copy.deepcopy(self)
+        module.switch_to_deploy()
+        return module
+
 
 class ArbPlain(AnyScale):
     """Plain (`edgesr.models.plain`) with the plug-in.
@@ -263,3 +271,17 @@ class ArbPlain(AnyScale):
         image: Tensor = upsample([self.fuse(features), x], rows, columns)
         # Clipped pixels would get no gradient.
         return image if self.training else image.clamp(0.0, 1.0)
+
+
+_PAPER = Paper(
+    "Learning A Single Network for Scale-Arbitrary Super-Resolution",
+    "ICCV 2021",
+    "https://arxiv.org/abs/2004.03791",
+)
+_RANGE = (1.0, 5.0)
+"""Trained for 1.1 to 4.0; what is asked for beyond is served as well as it can."""
+
+
+@register("arbsr-plain", paper=_PAPER, scales=(2, 3, 4), pad_multiple=2, any_scale=_RANGE)
+def arbsr_plain(scale: Scale) -> nn.Module:
+    return ArbPlain(scale)

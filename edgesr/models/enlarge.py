@@ -152,7 +152,9 @@ class Periodic(nn.Module):
         assert total is not None
         if self.square:
             return F.pixel_shuffle(total, self.rows)
-        image: Tensor = rectangle_to_space(total, self.rows, self.columns)
+        # The operator has no gradient.
+        shuffle = _rectangle_to_space if total.requires_grad else rectangle_to_space
+        image: Tensor = shuffle(total, self.rows, self.columns)
         return image
 
 
@@ -167,14 +169,18 @@ def _rectangle_to_space(x: Tensor, rows: int, columns: int) -> Tensor:
     batch, channels, height, width = x.shape
     colours = channels // (rows * columns)
     blocks = x.reshape(batch, rows, columns, colours, height, width)
-    return blocks.permute(0, 3, 4, 1, 5, 2).reshape(batch, colours, height * rows, width * columns)
+    pixels = blocks.permute(0, 3, 4, 1, 5, 2)
+    return pixels.reshape(batch, colours, height * rows, width * columns)
 
 
-# A composition of views, so gradients and fake tensors work through it; an operator of its own, so
-# that a graph keeps it in one piece.
+# An operator of its own, so that a graph and an analysis see it in one piece.
 _LIBRARY = torch.library.Library("edgesr", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("rectangle_to_space(Tensor x, int rows, int columns) -> Tensor")  # type: ignore[no-untyped-call]
-_LIBRARY.impl("rectangle_to_space", _rectangle_to_space, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+_LIBRARY.impl(  # type: ignore[no-untyped-call]
+    "rectangle_to_space",
+    lambda x, rows, columns: _rectangle_to_space(x, rows, columns).contiguous(),
+    "CompositeExplicitAutograd",
+)
 
 rectangle_to_space = torch.ops.edgesr.rectangle_to_space.default
 """`(x, rows, columns)`: channels `(row, column, colour)` to blocks of `rows x columns` pixels."""

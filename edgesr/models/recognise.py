@@ -19,6 +19,7 @@ from edgesr.errors import CheckpointError
 from edgesr.models.checkpoint import Tensors
 from edgesr.models.keymaps import KEYMAPS, OWN, KeyMap
 from edgesr.models.registry import Entry, entries
+from edgesr.scales import Scale, scale_text
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -28,7 +29,7 @@ class Match:
     """A candidate network and how the tensors of a file fit it."""
 
     entry: Entry
-    scale: int
+    scale: Scale
     keymap: KeyMap
     tensors: Tensors
     """The file's tensors under our names, constants removed."""
@@ -38,7 +39,7 @@ class Match:
     @property
     def name(self) -> str:
         """Registry name with scale."""
-        return f"{self.entry.name}-x{self.scale}"
+        return self.entry.named(self.scale)
 
     @property
     def missing(self) -> list[str]:
@@ -106,18 +107,18 @@ class _NoInitialValues(TorchFunctionMode):
 
 
 @cache
-def _shapes(name: str, scale: int) -> Shapes:
+def _shapes(name: str, scale: Scale) -> Shapes:
     with _NoInitialValues():
         module = entries()[name].build(scale)
     return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
 
 
-def expected_shapes(entry: Entry, scale: int) -> Shapes:
+def expected_shapes(entry: Entry, scale: Scale) -> Shapes:
     """Shapes of the tensors that a checkpoint of this network holds, in order of definition."""
     return _shapes(entry.name, scale)
 
 
-def _candidates(tensors: Tensors, entry: Entry | None) -> Iterator[Match]:
+def _candidates(tensors: Tensors, entry: Entry | None, scale: Scale | None) -> Iterator[Match]:
     known = entries()
     for keymap in (*(k for k in KEYMAPS if entry is not None or k.mark in tensors), OWN):
         for name in keymap.networks or known:
@@ -130,8 +131,10 @@ def _candidates(tensors: Tensors, entry: Entry | None) -> Iterator[Match]:
                 if not any(key in names for key in tensors):
                     continue
             renamed = {ours: tensors[theirs] for ours, theirs in spelled.items()}
-            for scale in candidate.scales:
-                yield Match(candidate, scale, keymap, renamed, spelled)
+            asked = scale is not None and candidate.any_scale is not None
+            for each in (scale,) if asked else candidate.scales:
+                assert each is not None
+                yield Match(candidate, each, keymap, renamed, spelled)
 
 
 def _spelled(tensors: Tensors, keymap: KeyMap) -> dict[str, str]:
@@ -146,7 +149,7 @@ def _spelled(tensors: Tensors, keymap: KeyMap) -> dict[str, str]:
 
 
 def recognise(
-    tensors: Tensors, file: str, *, entry: Entry | None = None, scale: int | None = None
+    tensors: Tensors, file: str, *, entry: Entry | None = None, scale: Scale | None = None
 ) -> Match | None:
     """Find the network whose weights these are.
 
@@ -162,14 +165,15 @@ def recognise(
         CheckpointError: weights are missing, left over or misshapen; several networks fit; a
             tensor that our module has built in has another value.
     """
-    matches = list(_candidates(tensors, entry))
+    matches = list(_candidates(tensors, entry, scale))
     # One network may match in two spellings when none of its keys is renamed.
     fitting = {match.name: match for match in reversed(matches) if match.fits}
     if fitting and scale is not None:
         names = sorted(fitting)
         fitting = {name: match for name, match in fitting.items() if match.scale == scale}
         if not fitting:
-            raise CheckpointError(f"`{file}` holds {', '.join(names)}; scale {scale} was asked for")
+            asked = scale_text(scale)
+            raise CheckpointError(f"`{file}` holds {', '.join(names)}; scale {asked} was asked for")
     if len(fitting) > 1:
         names = sorted(fitting)
         kind = "scale" if len({m.entry.name for m in fitting.values()}) == 1 else "architecture"

@@ -6,21 +6,26 @@ paper gives, the parameter counts it prints, the meaning of its tensors.
     @register("abpn", paper=Paper(...), scales=(3,), parameters={3: 42_540})
     def abpn(scale: int) -> nn.Module: ...
 
-`create("abpn-x3")` builds it; weights are loaded by `edgesr.models.intake`.
+`create("abpn-x3")` builds it; weights are loaded by `edgesr.models.intake`. A network for any scale
+gives its range, `any_scale=(1, 4)`; `create("arbsr-plain-x2.2x4.2")` builds it for that one.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from edgesr.errors import UsageError
 from edgesr.network import Colour, Network
+from edgesr.scales import Scale, factors, parse_scale, period, scale_text
 
-Builder = Callable[[int], nn.Module]
+Builder = Callable[[Any], nn.Module]
+"""From the scale: an `int`, or for a network with `any_scale` a `Scale`."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Entry:
     build: Builder
     paper: Paper
     scales: tuple[int, ...]
+    """Whole scales, those that tables show."""
     parameters: Mapping[int, int] = field(default_factory=dict)
     """Scale to the parameter count of the deployed network, as the paper or its code gives it."""
     tolerance: float = 0.0
@@ -51,6 +57,34 @@ class Entry:
     value_range: float = 1.0
     pad_multiple: int = 1
     exact_tiling: bool = True
+    any_scale: tuple[float, float] | None = None
+    """Least and largest factor of a network for any scale, whose weights serve all of them."""
+    symmetric: bool = False
+    """Whether it enlarges height and width by the same factor only."""
+
+    def named(self, scale: Scale) -> str:
+        """`plain-m-x3`, `arbsr-plain-x2.2x4.2`."""
+        return f"{self.name}-x{scale_text(scale)}"
+
+    def check(self, scale: Scale) -> None:
+        """Raise `UsageError` if the network does not come in `scale`."""
+        if self.any_scale is None:
+            if scale not in self.scales:
+                raise UsageError(
+                    f"`{self.name}` comes in scales {self.scales}, not {scale_text(scale)}"
+                )
+            return
+        least, largest = self.any_scale
+        if not all(least <= factor <= largest for factor in factors(scale)):
+            raise UsageError(
+                f"`{self.name}` enlarges by {least:g} to {largest:g} each way, "
+                f"not by {scale_text(scale)}"
+            )
+        if self.symmetric and len(set(factors(scale))) > 1:
+            raise UsageError(
+                f"`{self.name}` enlarges height and width by the same factor, "
+                f"not by {scale_text(scale)}"
+            )
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -67,6 +101,8 @@ def register(
     value_range: float = 1.0,
     pad_multiple: int = 1,
     exact_tiling: bool = True,
+    any_scale: tuple[float, float] | None = None,
+    symmetric: bool = False,
 ) -> Callable[[Builder], Builder]:
     """Register the decorated builder, `scale -> module`, under `name`."""
 
@@ -75,7 +111,7 @@ def register(
             raise ValueError(f"network `{name}` is registered twice")
         _ENTRIES[name] = Entry(
             name, build, paper, scales, dict(parameters or {}), tolerance,
-            colour, value_range, pad_multiple, exact_tiling,
+            colour, value_range, pad_multiple, exact_tiling, any_scale, symmetric,
         )  # fmt: skip
         return build
 
@@ -89,27 +125,27 @@ def entries() -> dict[str, Entry]:
     return dict(sorted(_ENTRIES.items()))
 
 
-def parse_name(text: str) -> tuple[Entry, int]:
-    """Split `plain-m-x3` into its registry entry and scale.
+def parse_name(text: str) -> tuple[Entry, Scale]:
+    """Split `plain-m-x3` (or `arbsr-plain-x1.5`) into its registry entry and scale.
 
     Raises:
         UsageError: unknown name, or a scale the network does not come in.
     """
     known = entries()
-    match = re.fullmatch(r"(?P<name>.+?)-x(?P<scale>\d+)", text)
+    match = re.fullmatch(r"(?P<name>.+?)-x(?P<scale>[\d.]+(x[\d.]+)?)", text)
     if match is None or match["name"] not in known:
         bare = text if match is None else match["name"]
         if bare in known:
             scales = ", ".join(f"{bare}-x{s}" for s in known[bare].scales)
-            raise UsageError(f"`{text}` has no scale; choose one of {scales}")
+            other = f" or any other, as in {bare}-x1.5" if known[bare].any_scale else ""
+            raise UsageError(f"`{text}` has no scale; choose one of {scales}{other}")
         import difflib
 
         near = difflib.get_close_matches(bare, known, n=3)
         hint = f"did you mean {', '.join(near)}? " if near else ""
         raise UsageError(f"no network is called `{bare}`; {hint}`edgesr models` lists all")
-    entry, scale = known[match["name"]], int(match["scale"])
-    if scale not in entry.scales:
-        raise UsageError(f"`{entry.name}` comes in scales {entry.scales}, not {scale}")
+    entry, scale = known[match["name"]], parse_scale(match["scale"])
+    entry.check(scale)
     return entry, scale
 
 
@@ -122,11 +158,11 @@ def create(text: str) -> Network:
     entry, scale = parse_name(text)
     return Network(
         module=entry.build(scale),
-        name=f"{entry.name}-x{scale}",
+        name=entry.named(scale),
         scale=scale,
         colour=entry.colour,
         value_range=entry.value_range,
-        pad_multiple=entry.pad_multiple,
+        pad_multiple=math.lcm(entry.pad_multiple, period(scale)),
         exact_tiling=entry.exact_tiling,
         paper=str(entry.paper),
     )

@@ -33,6 +33,8 @@ class Sites:
     """The input pixel it belongs to (int64); without the two at the ends."""
     inverse: Tensor
     """One over the scale."""
+    inverse_number: float = 0.0
+    """The same, where it is known before the graph runs."""
 
     @property
     def count(self) -> int:
@@ -47,15 +49,16 @@ def sites(side: int, ratio: Fraction, like: Tensor) -> Sites:
         like: a tensor of the element type wanted.
     """
     numerator, denominator = ratio.numerator, ratio.denominator
-    output = torch.arange(-1, enlarged(side, ratio) + 1)
+    output = torch.arange(-1, enlarged(side, ratio) + 1, device=like.device)
     doubled = (2 * output + 1) * denominator
     pixel = torch.div(doubled, 2 * numerator, rounding_mode="floor")
-    within = (doubled - 2 * numerator * pixel).to(like) / (2 * numerator) - 0.5
+    within = (doubled - 2 * numerator * pixel).to(like.dtype) / (2 * numerator) - 0.5
     return Sites(
-        centre=pixel.to(like) + within,
+        centre=pixel.to(like.dtype) + within,
         within=within,
         pixel=pixel[1:-1],
-        inverse=torch.tensor(denominator / numerator).to(like),
+        inverse=torch.tensor(denominator / numerator, device=like.device).to(like.dtype),
+        inverse_number=denominator / numerator,
     )
 
 

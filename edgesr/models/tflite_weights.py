@@ -28,6 +28,7 @@ from edgesr.errors import BadFileError, CheckpointError, UnsupportedError
 from edgesr.models.recognise import expected_shapes
 from edgesr.models.registry import Entry, create, entries
 from edgesr.network import Network
+from edgesr.scales import Scale
 
 _KNOWN_OPS = frozenset(
     {"QUANTIZE", "DEQUANTIZE", "CONV_2D", "CONCATENATION", "ADD", "DEPTH_TO_SPACE", "MINIMUM",
@@ -49,7 +50,7 @@ class Kernels:
     quantized: bool
 
 
-def load_tflite(path: Path, *, entry: Entry | None = None, scale: int | None = None) -> Network:
+def load_tflite(path: Path, *, entry: Entry | None = None, scale: Scale | None = None) -> Network:
     """Build the registered network that a TFLite file computes.
 
     Raises:

@@ -25,6 +25,7 @@ from edgesr.errors import BadFileError, UsageError
 from edgesr.manifest import Manifest, manifest_path, read_manifest, sha256_of
 from edgesr.runtime.pixels import Array, Image, check_image, to_image, to_tensor
 from edgesr.runtime.tiles import Tiling
+from edgesr.scales import Scale, checked, enlarged_size
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class TensorSession(ABC):
         check_image(image, self.manifest)
         out = to_image(self.infer(to_tensor(image, self.manifest)), self.manifest)
         height, width, channels = image.shape
-        wanted = (height * self.manifest.scale, width * self.manifest.scale, channels)
+        wanted = (*enlarged_size(height, width, self.manifest.scale), channels)
         if out.shape != wanted:
             raise BadFileError(
                 f"{self.manifest.artifact} puts out {out.shape}, its manifest says {wanted}"
@@ -103,9 +104,14 @@ class TensorSession(ABC):
             height=facts.height,
             width=facts.width,
             multiple=facts.pad_multiple,
-            halo=facts.halo if facts.exact_tiling else None,
+            halo=tile_halo(facts.halo, facts.scale) if facts.exact_tiling else None,
             bytes_per_pixel=self.bytes_per_pixel() if dynamic else Tiling.bytes_per_pixel,
         )
+
+
+def tile_halo(halo: int | None, scale: Scale) -> int | None:
+    """A fraction puts the border between two tiles inside an output pixel: one pixel more."""
+    return halo if halo is None or isinstance(scale, int) else halo + 1
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,7 @@ def _check_facts(artifact: Path, manifest: Manifest) -> None:
     """A manifest is a file like any other: edited, damaged, or made to do harm."""
     sides = (manifest.height, manifest.width)
     sound = {
-        "scale": _whole(manifest.scale, 1, 64),
+        "scale": _is_scale(manifest.scale),
         "pad_multiple": _whole(manifest.pad_multiple, 1, 4096),
         "height and width": all(side is None or _whole(side, 1, 1 << 20) for side in sides),
         "halo": manifest.halo is None or _whole(manifest.halo, 0, 1 << 20),
@@ -223,6 +229,15 @@ def _check_facts(artifact: Path, manifest: Manifest) -> None:
     wrong = [name for name, good in sound.items() if not good]
     if wrong:
         raise BadFileError(f"the manifest of {artifact} makes no sense: {', '.join(wrong)}")
+
+
+def _is_scale(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return _whole(value, 1, 64)
+    try:
+        return len(value) == 2 and checked((float(value[0]), float(value[1]))) == value
+    except (TypeError, ValueError, UsageError):
+        return False
 
 
 def _whole(value: object, least: int, most: int) -> bool:

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edgesr.errors import BadFileError, UnsupportedError, UsageError
+from edgesr.errors import BadFileError, UsageError
 from edgesr.manifest import Manifest
 from edgesr.network import Network
 from edgesr.runtime.pixels import Array
-from edgesr.runtime.session import SessionInfo, TensorSession
+from edgesr.runtime.session import SessionInfo, TensorSession, tile_halo
 from edgesr.runtime.tiles import LEAST_SIDE, Tiling
 
 _SMALL = 20480
@@ -39,21 +39,19 @@ class NetworkSession(TensorSession):
         threads: set around each inference; torch has one setting for the whole process.
 
     Raises:
-        UnsupportedError: a scale that is not one whole number.
         UsageError: fewer than one thread.
     """
 
     def __init__(self, network: Network, threads: int = 1) -> None:
-        if not isinstance(network.scale, int):
-            raise UnsupportedError(
-                f"{network.name} enlarges by {network.scale}; sessions take whole scales only"
-            )
         if threads < 1:
             raise UsageError(f"{threads} threads cannot run anything; give 1 or more")
         self.network = network
         self.manifest = _manifest(network)
         self._threads = threads
-        module = deepcopy(network.module).requires_grad_(False).float()
+        # A network for any scale has a form for this one: faster, and equal in every tile.
+        collapsed = getattr(network.module, "collapsed", None)
+        module = deepcopy(network.module) if collapsed is None else collapsed()
+        module = module.requires_grad_(False).float()
         # The graph of a collapsed network has no training mode to leave.
         module = module if isinstance(module, torch.fx.GraphModule) else module.eval()
         self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -88,9 +86,12 @@ class NetworkSession(TensorSession):
 
     @cached_property
     def _halo(self) -> int | None:
-        from edgesr.analysis import receptive_field
+        from edgesr.analysis import deployed, receptive_field
 
-        return receptive_field(self.network).halo if self.network.exact_tiling else None
+        if not self.network.exact_tiling:
+            return None
+        plain = self.network.with_module(deployed(self.network.module))
+        return tile_halo(receptive_field(plain).halo, self.network.scale)
 
     def bytes_per_pixel(self) -> int:
         """Inputs and outputs of the largest operator, twice, of a small image."""
@@ -139,7 +140,6 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _manifest(network: Network) -> Manifest:
-    assert isinstance(network.scale, int)
     return Manifest(
         network=network.name,
         artifact=network.name,

@@ -9,7 +9,9 @@ tile. See `edgesr.runtime.tiles` for why the tiles equal the whole image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from edgesr.errors import UsageError
 from edgesr.runtime.pixels import Image
 from edgesr.runtime.session import Session
 from edgesr.runtime.tiles import Plan, Span, make_plan
+from edgesr.scales import enlarged, enlarged_size, ratios
 
 Progress = Callable[[int, int], None]
 Floats = npt.NDArray[np.float32]
@@ -41,7 +44,8 @@ def upscale(
         progress: called after each tile with (tiles done, tiles in all).
 
     Returns:
-        uint8 sHxsWx3. With an exact plan (`plan_for`) the same pixels whatever the tile size.
+        uint8 sHxsWx3, rounded to whole pixels. With an exact plan (`plan_for`) the same pixels
+        whatever the tile size.
 
     Raises:
         UsageError: not such an image, or a tile size that makes no sense.
@@ -73,62 +77,88 @@ def _split(image: Image) -> tuple[Image, Floats]:
 def _enlarge(session: Session, image: Image, plan: Plan, progress: Progress | None) -> Image:
     height, width, channels = image.shape
     scale = session.manifest.scale
-    out = np.empty((height * scale, width * scale, channels), np.uint8)
+    vertical, horizontal = ratios(scale)
+    out = np.empty((*enlarged_size(height, width, scale), channels), np.uint8)
+    rows = [_Strip.of(span, vertical) for span in plan.rows]
+    columns = [_Strip.of(span, horizontal) for span in plan.columns]
     paste = _paste if plan.ramp == (0, 0) else _blend
     done = 0
 
-    def tile(row: Span, column: Span) -> Image:
+    def tile(row: _Strip, column: _Strip) -> Image:
         nonlocal done
-        result = session.run(_window(image, row, column))
+        result = session.run(_window(image, row.span, column.span))
         done += 1
         if progress is not None:
             progress(done, len(plan))
-        return result[_kept(row, scale), _kept(column, scale)]
+        return result[row.kept, column.kept]
 
-    paste(out, plan, scale, tile)
+    paste(out, rows, columns, tile)
     return out
 
 
-def _paste(out: Image, plan: Plan, scale: int, tile: Callable[[Span, Span], Image]) -> None:
-    for row in plan.rows:
-        for column in plan.columns:
-            target = out[_placed(row, scale), _placed(column, scale)]
+@dataclass(frozen=True)
+class _Strip:
+    """A window along one axis, and where in the result its kept part goes: output pixels."""
+
+    span: Span
+    start: int
+    stop: int
+    kept: slice
+    """The kept part, in pixels of the tile's own result."""
+
+    @classmethod
+    def of(cls, span: Span, ratio: Fraction) -> _Strip:
+        start, stop = enlarged(span.keep_start, ratio), enlarged(span.keep_stop, ratio)
+        # Windows start at multiples of the network's period: at whole output pixels.
+        first = enlarged(span.start, ratio)
+        return cls(span, start, stop, slice(start - first, stop - first))
+
+
+Tile = Callable[[_Strip, _Strip], Image]
+
+
+def _paste(out: Image, rows: Sequence[_Strip], columns: Sequence[_Strip], tile: Tile) -> None:
+    for row in rows:
+        for column in columns:
+            target = out[row.start : row.stop, column.start : column.stop]
             # What was mirrored beyond the border is cut off.
             target[:] = tile(row, column)[: target.shape[0], : target.shape[1]]
 
 
-def _blend(out: Image, plan: Plan, scale: int, tile: Callable[[Span, Span], Image]) -> None:
+def _blend(out: Image, rows: Sequence[_Strip], columns: Sequence[_Strip], tile: Tile) -> None:
     """Fade neighbours into each other; the weights of a pixel add up to one.
 
     One band of tiles is held as floats at a time; its last rows wait for the next band.
     """
-    ramp = plan.ramp[0] * scale
-    width = plan.columns[-1].keep_stop * scale
-    waiting = np.zeros((0, width, out.shape[2]), np.float32)
-    for row in plan.rows:
-        band = np.zeros(((row.keep_stop - row.keep_start) * scale, *waiting.shape[1:]), np.float32)
-        down = _weights(row, plan.rows, plan.ramp[0], scale)[:, None, None]
-        for column in plan.columns:
-            across = _weights(column, plan.columns, plan.ramp[1], scale)[None, :, None]
-            band[:, _placed(column, scale)] += tile(row, column) * (down * across)
+    waiting = np.zeros((0, columns[-1].stop, out.shape[2]), np.float32)
+    for index, row in enumerate(rows):
+        band = np.zeros((row.stop - row.start, *waiting.shape[1:]), np.float32)
+        down = _weights(rows, index)[:, None, None]
+        for place, column in enumerate(columns):
+            across = _weights(columns, place)[None, :, None]
+            band[:, column.start : column.stop] += tile(row, column) * (down * across)
         band[: len(waiting)] += waiting
-        finished = len(band) if row is plan.rows[-1] else len(band) - ramp
+        last = index == len(rows) - 1
+        finished = len(band) if last else rows[index + 1].start - row.start
         waiting = band[finished:].copy()
-        top = row.keep_start * scale
-        target = out[top : top + finished]
+        target = out[row.start : row.start + finished]
         np.rint(band, out=band)
         target[:] = np.clip(band[: len(target), : target.shape[1]], 0, 255)
 
 
-def _weights(span: Span, spans: tuple[Span, ...], ramp: int, scale: int) -> Floats:
+def _weights(strips: Sequence[_Strip], index: int) -> Floats:
     """One, with a linear rise where a neighbour comes before and its mirror where one follows."""
-    weights = np.ones((span.keep_stop - span.keep_start) * scale, np.float32)
-    rise = (np.arange(ramp * scale, dtype=np.float32) + 0.5) / max(1, ramp * scale)
-    if span is not spans[0] and ramp:
-        weights[: len(rise)] = rise
-    if span is not spans[-1] and ramp:
-        weights[-len(rise) :] = 1 - rise
+    strip = strips[index]
+    weights = np.ones(strip.stop - strip.start, np.float32)
+    if index > 0 and (ramp := strips[index - 1].stop - strip.start) > 0:
+        weights[:ramp] = _rise(ramp)
+    if index + 1 < len(strips) and (ramp := strip.stop - strips[index + 1].start) > 0:
+        weights[-ramp:] = 1 - _rise(ramp)
     return weights
+
+
+def _rise(length: int) -> Floats:
+    return (np.arange(length, dtype=np.float32) + 0.5) / length
 
 
 def _window(image: Image, row: Span, column: Span) -> Image:
@@ -146,13 +176,3 @@ def _mirrored(span: Span, length: int) -> npt.NDArray[np.intp]:
         return np.zeros_like(index)
     index = np.mod(index, 2 * length - 2)
     return np.where(index < length, index, 2 * length - 2 - index)
-
-
-def _kept(span: Span, scale: int) -> slice:
-    """The kept part, in pixels of the tile's result."""
-    return slice((span.keep_start - span.start) * scale, (span.keep_stop - span.start) * scale)
-
-
-def _placed(span: Span, scale: int) -> slice:
-    """The kept part, in pixels of the whole result."""
-    return slice(span.keep_start * scale, span.keep_stop * scale)

@@ -16,7 +16,6 @@ from edgesr.errors import (
     BadFileError,
     EdgesrError,
     EnvironmentLimitError,
-    UnsupportedError,
     UsageError,
 )
 from edgesr.manifest import read_manifest
@@ -328,12 +327,6 @@ def test_opening_is_silent(write, capfd):
         open_session(write("plain-s-x3", "tflite", "fp32", (40, 50)))
     captured = capfd.readouterr()
     assert captured.out == "" and "INFO" not in captured.err
-
-
-def test_scales_that_are_no_whole_number_are_refused(seeded):
-    network = dataclasses.replace(seeded("plain-s-x3"), scale=(1.5, 2.0))
-    with pytest.raises(UnsupportedError):
-        NetworkSession(network)
 
 
 def test_images_of_another_kind_are_refused(rng, seeded):
