@@ -71,10 +71,18 @@ def export_command(
         str | None, typer.Option(help="Network of a checkpoint, when its keys do not tell.")
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(help="Enlargement, where the weights do not tell.")
+        str | None,
+        typer.Option(help="Enlargement, where name and weights leave it open: 2, 1.5, 2.2x4.2."),
     ] = None,
     allow_border: Annotated[
         bool, typer.Option("--allow-border", help="Collapse even where border pixels change.")
+    ] = False,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training",
+            help="TFLite file that learns on the phone (mzsr-x2; needs TensorFlow, docs/adapt.md).",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
@@ -84,11 +92,12 @@ def export_command(
     from edgesr.data.datasets import calibration_images
     from edgesr.export import export
     from edgesr.quantize.store import load_model
+    from edgesr.scales import parse_scale
     from edgesr.targets import find_target
 
     default = None if find_target(target).dynamic else (360, 640)
     artifact = export(
-        load_model(model, architecture=architecture, scale=scale),
+        load_model(model, architecture=architecture, scale=parse_scale(scale) if scale else None),
         target=target,
         precision=precision,
         shape=parse_shape(shape, default),
@@ -146,3 +155,31 @@ def describe_compiled(compiled: dict[str, Any]) -> list[str]:
             f"{parity['max_lsb']} codes from the {parity['reference']}{far}"
         )
     return lines
+
+
+def _export_training(
+    model: str,
+    target: str,
+    precision: str | None,
+    shape: tuple[int, int] | None,
+    out: Path,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from edgesr.cli.output import show_table
+    from edgesr.errors import UsageError
+    from edgesr.export.training import export_training
+    from edgesr.models.intake import load
+
+    if target != "tflite" or precision not in (None, "fp32") or shape is None:
+        raise UsageError("--training writes TFLite files in fp32 of one size: give --shape 128x128")
+    written = export_training(load(model), shape=shape, out=out, force=force)
+    row = {
+        "file": str(written.path),
+        "operators": sum(written.operators.values()),
+        "size": f"{written.path.stat().st_size / 1024:.0f} KiB",
+        "one step": f"within {written.difference:.1g} of torch's, which moved the image by "
+        f"{written.moved:.2g}",
+    }
+    show_table([row], title=f"{model}, learning in LiteRT", as_json=as_json)
