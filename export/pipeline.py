@@ -248,7 +248,7 @@ def _manifest(
         artifact=path.name,
         target=target.name,
         precision=precision,
-        scale=int(network.scale),  # type: ignore[arg-type]
+        scale=network.scale,
         colour=network.colour,
         value_range=network.value_range,
         layout=target.layout,

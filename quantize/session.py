@@ -83,7 +83,6 @@ class ReferenceSession(TensorSession):
 
 def _manifest(quantized: QuantizedGraph, artifact: str) -> Manifest:
     network = quantized.network
-    assert isinstance(network.scale, int)
     pixels = Quantization(network.value_range / 255, 0)
     return Manifest(
         network=network.name,

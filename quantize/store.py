@@ -50,6 +50,7 @@ from edgesr.manifest import write_atomically
 from edgesr.models.checkpoint import first_bytes
 from edgesr.models.intake import load
 from edgesr.network import Network
+from edgesr.scales import Scale, checked, enlarged_size
 
 SUFFIX = ".int8.safetensors"
 FORMAT = "edgesr-quantized-1"
@@ -141,7 +142,7 @@ def is_quantized(path: Path) -> bool:
 
 
 def load_model(
-    spec: str | Path, *, architecture: str | None = None, scale: int | None = None
+    spec: str | Path, *, architecture: str | None = None, scale: Scale | None = None
 ) -> Network | QuantizedGraph:
     """What `edgesr.models.intake.load` takes, or a quantized file.
 
@@ -196,10 +197,12 @@ def _contents(path: Path) -> tuple[dict[str, Any], Tensors]:
 def _network(facts: Any) -> Network:
     """The network, less its module."""
     _demand(isinstance(facts, dict) and set(facts) == set(_FACTS), "facts of its network are amiss")
+    if isinstance(facts["scale"], list):
+        facts = {**facts, "scale": tuple(facts["scale"])}
     scale, multiple = facts["scale"], facts["pad_multiple"]
     strings = [facts[key] for key in ("name", "paper", "licence")]
     sound = {
-        "scale": type(scale) is int and 1 <= scale <= 64,
+        "scale": _is_scale(scale),
         "colour": facts["colour"] in ("rgb", "y"),
         "value_range": facts["value_range"] in (1.0, 255.0),
         "pad_multiple": type(multiple) is int and 1 <= multiple <= 4096,
@@ -215,18 +218,25 @@ def _network(facts: Any) -> Network:
     return Network(module=torch.nn.Identity(), **{**facts, "notes": notes})
 
 
+def _is_scale(value: object) -> bool:
+    try:
+        return checked(value) == value  # type: ignore[arg-type]
+    except (TypeError, ValueError, UsageError):
+        return False
+
+
 def _check_runs(graph: fx.GraphModule, network: Network) -> None:
     """Run it without numbers: wrong arguments and shapes show here, and not in a writer."""
     multiple, scale = network.pad_multiple, network.scale
     side = -(-_SIDE // multiple) * multiple
-    assert isinstance(scale, int)
     try:
         known = shapes(graph, side, side)
         found = [known[input_of(graph).name], known[output_of(graph).name]]
     except Exception as error:  # whatever torch makes of nonsense
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BadFileError(f"its graph does not run: {reason}") from error
-    ends = [(1, network.channels, side, side), (1, network.channels, scale * side, scale * side)]
+    ends = [(1, network.channels, side, side)]
+    ends.append((1, network.channels, *enlarged_size(side, side, scale)))
     _demand(found == ends, f"its graph maps {found[0]} to {found[1]}, not {ends[0]} to {ends[1]}")
 
 

@@ -22,6 +22,7 @@ from torch import fx
 
 from edgesr.errors import UnsupportedError
 from edgesr.graph import LARGEST_SIDE, channels_of_input
+from edgesr.models.enlarge import rectangle_to_space
 from edgesr.network import Network
 
 EXAMPLE = (64, 96)
@@ -30,7 +31,21 @@ other."""
 
 LARGEST_HALF = 65504.0
 
+
+def _rectangle_to_space(x: Any, rows: int, columns: int) -> Any:
+    """DepthToSpace has square blocks."""
+    colours = x.shape[1] // (rows * columns)
+    sides = opset18.Shape(x, start=2)
+    blocks = opset18.Constant(value_ints=[rows, columns, colours])
+    split = opset18.Reshape(x, opset18.Concat(blocks, sides, axis=0))
+    pixels = opset18.Transpose(split, perm=[2, 3, 0, 4, 1])
+    larger = opset18.Mul(sides, opset18.Constant(value_ints=[rows, columns]))
+    whole = opset18.Constant(value_ints=[1, colours])
+    return opset18.Reshape(pixels, opset18.Concat(whole, larger, axis=0))
+
+
 _TRANSLATIONS: dict[Any, Any] = {
+    rectangle_to_space: _rectangle_to_space,
     depth_to_space: lambda x, block: opset18.DepthToSpace(x, blocksize=block, mode="DCR"),
     space_to_depth: lambda x, block: opset18.SpaceToDepth(x, blocksize=block),
 }

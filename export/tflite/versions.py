@@ -55,6 +55,7 @@ VERSIONS = {
     "STRIDED_SLICE": Versions(1, 2),
     "SUB": Versions(1, 2),
     "TANH": Versions(1, 2),
+    "TRANSPOSE": Versions(1, 2),
     "TRANSPOSE_CONV": Versions(3, None),
 }
 

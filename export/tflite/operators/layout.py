@@ -14,6 +14,7 @@ from edgesr.export.tflite.operators.table import emits
 from torch import fx
 
 from edgesr.graph import aten, is_call
+from edgesr.models.enlarge import rectangle_to_space
 
 _NHWC_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 Margins = tuple[tuple[int, int], tuple[int, int]]
@@ -180,3 +181,30 @@ def stack_rows_(emission: Emission, node: fx.Node) -> None:
     options.newShape = list(shape)
     inputs = [emission.read(arguments(node)[0]), emission.integers(f"{node.name}_shape", shape)]
     emission.emit(node, "RESHAPE", inputs, emission.output(node), options)
+
+
+@emits(rectangle_to_space)
+def rectangle_to_space_(emission: Emission, node: fx.Node) -> None:
+    """DEPTH_TO_SPACE has square blocks; in NHWC the columns of a block lie in place already, so
+    one transpose of rows and columns between two reshapes does it."""
+    x, rows, columns = arguments(node)
+    _, channels, height, width = emission.shape(x)
+    run = channels // rows
+    shapes = (height, width, rows, run), (height, rows, width, run), nhwc(emission.shape(node))
+    params = emission.params(node)
+    # `temporary` takes NCHW.
+    split, swapped = (
+        emission.temporary(f"{node.name}_{name}", (a, d, b, c), params)
+        for name, (a, b, c, d) in zip(("blocks", "rows"), shapes, strict=False)
+    )
+
+    def reshape(source: int, shape: tuple[int, ...], result: int) -> None:
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        name = f"{node.name}_shape{result}"
+        emission.emit(node, "RESHAPE", [source, emission.integers(name, shape)], result, options)
+
+    reshape(emission.read(x), shapes[0], split)
+    order = emission.integers(f"{node.name}_order", (0, 2, 1, 3))
+    emission.emit(node, "TRANSPOSE", [split, order], swapped, schema.TransposeOptionsT())
+    reshape(swapped, shapes[2], emission.output(node))
