@@ -17,7 +17,7 @@ from edgesr.errors import EdgesrError
 
 _COMMANDS = (
     "demo", "models", "info", "collapse", "export", "eval", "bench", "devices", "doctor", "upscale",
-    "train", "report",
+    "adapt", "train", "report",
 )  # fmt: skip
 
 _INTERRUPTED = 130
