@@ -148,6 +148,7 @@ def _learned(
     if not model.startswith(_SELF_TRAINED):
         return adapt(network, image, kernel, 1 if steps is None else steps, method=method)
     schedule = SelfTraining() if steps is None else SelfTraining(steps=steps)
+    learned = network
     with progress("learning from the picture", schedule.steps) as (bar, task):
         learners = self_train(network, image, kernel, schedule, method=method)
         for learned in learners:  # noqa: B007  (always the same one, a step further)
