@@ -63,3 +63,9 @@ class EnvironmentLimitError(EdgesrError):
     """The machine says no: disk full, read-only folder, missing runtime package. Exit code 9."""
 
     exit_code = 9
+
+
+class RegressionError(EdgesrError):
+    """A later result is slower or worse than the bounds allow. Exit code 10."""
+
+    exit_code = 10

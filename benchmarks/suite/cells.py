@@ -15,7 +15,6 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from edgesr.benchmarks.devices import open_device
-from edgesr.benchmarks.entrants import Entrant
 from edgesr.benchmarks.suite.definition import Part, Shape, Suite, runtimes_of
 
 from edgesr.models.intake import shipped_names
@@ -73,10 +72,6 @@ class Timing:
         """For progress and failures."""
         where = f" in {self.runtime}" if self.runtime else ""
         return f"{self.file.label}{where}, {self.threads} thread(s)"
-
-    def entrant(self, path: Path) -> Entrant:
-        """As `benchmarks.cpu` takes it."""
-        return Entrant(str(path), self.runtime, self.threads)
 
 
 def files_of(suite: Suite) -> list[File]:

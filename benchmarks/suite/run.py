@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from edgesr.benchmarks.harness import Plan
 from edgesr.benchmarks.machine import this_machine
 from edgesr.benchmarks.results import BenchResult, Row
 from edgesr.benchmarks.suite import jobs
@@ -36,6 +37,9 @@ from edgesr.manifest import read_manifest, write_atomically
 
 RESULTS = "results.json"
 Tell = Callable[[str, int, int], None]
+Timed = tuple[list[BenchResult], list[Failure]]
+Timer = Callable[[Sequence[Sequence[Located]], Plan], Iterable[Timed]]
+"""Times batches on machines of its own; one outcome per batch, as they come."""
 
 
 def _silent(_what: str, _done: int, _all: int) -> None:
@@ -43,7 +47,12 @@ def _silent(_what: str, _done: int, _all: int) -> None:
 
 
 def run_suite(
-    suite: Suite, out: Path, *, pool: Pool | None = None, progress: Tell = _silent
+    suite: Suite,
+    out: Path,
+    *,
+    pool: Pool | None = None,
+    timer: Timer | None = None,
+    progress: Tell = _silent,
 ) -> SuiteResult:
     """Export, judge and time what is missing in `out`.
 
@@ -51,6 +60,7 @@ def run_suite(
         suite: from `find_suite`.
         out: folder; gets `artifacts/`, `results.json` and `results.csv`.
         pool: where files are written and judged; None is this machine's cores.
+        timer: times batches somewhere else; None is here, on the devices of this machine.
         progress: told about every step.
 
     Raises:
@@ -62,7 +72,7 @@ def run_suite(
     pool = pool or LocalPool()
     _export(suite, out, pool, log)
     _judge(suite, out, pool, log)
-    _time(suite, out, log)
+    _time(suite, out, log, timer)
     return log.result()
 
 
@@ -109,10 +119,12 @@ class _Log:
             self._result.failures.extend(failures)
             self.write()
 
-    def keep(self, rows: set[str], quality: set[tuple[str, str]]) -> None:
+    def keep(self, rows: set[str], quality: set[tuple[str, str]], anywhere: bool) -> None:
         """Leave out what the suite does not ask for any more."""
         runs = [
-            dataclasses.replace(run, rows=[row for row in run.rows if key_of(run, row) in rows])
+            dataclasses.replace(
+                run, rows=[row for row in run.rows if key_of(run, row, anywhere) in rows]
+            )
             for run in self._result.runs
         ]
         judged = [q for q in self._result.quality if (q.sha256, q.dataset) in quality]
@@ -178,9 +190,10 @@ def _judge(suite: Suite, out: Path, pool: Pool, log: _Log) -> None:
             log.add(failures=[Failure(outcome.job.label, "", str(outcome.error), outcome.attempts)])
 
 
-def _time(suite: Suite, out: Path, log: _Log) -> None:
+def _time(suite: Suite, out: Path, log: _Log, timer: Timer | None) -> None:
+    anywhere = timer is not None
     located = {
-        timing_key(timing, path, suite): Located(timing, path)
+        timing_key(timing, path, suite, anywhere): Located.of(timing, path)
         for timing in timings_of(suite)
         if (path := timing.file.path(out)) is not None
     }
@@ -190,9 +203,14 @@ def _time(suite: Suite, out: Path, log: _Log) -> None:
         if (path := file.path(out)) is not None
         for data in suite.data
     }
-    log.keep(set(located), judged)
-    there = {key_of(run, row) for run, row in log.result().rows()}
+    log.keep(set(located), judged, anywhere)
+    there = {key_of(run, row, anywhere) for run, row in log.result().rows()}
     missing = batches([one for key, one in located.items() if key not in there])
+
+    if timer is not None:
+        for runs, failures in timer(missing, suite.plan):
+            log.add(runs=runs, failures=failures)
+        return
 
     def timed(group: Sequence[Sequence[Located]]) -> None:
         for batch in group:
@@ -201,7 +219,7 @@ def _time(suite: Suite, out: Path, log: _Log) -> None:
 
     by_device: dict[str, list[list[Located]]] = {}
     for batch in missing:
-        by_device.setdefault(batch[0].timing.device, []).append(batch)
+        by_device.setdefault(batch[0].device, []).append(batch)
     apart = [group for device, group in by_device.items() if is_elsewhere(device)]
     for device, group in by_device.items():
         if not is_elsewhere(device):
@@ -211,18 +229,19 @@ def _time(suite: Suite, out: Path, log: _Log) -> None:
             list(threads.map(timed, apart))
 
 
-def timing_key(timing: Timing, path: Path, suite: Suite) -> str:
-    """What a row must match to be the figure of this cell, now and here."""
+def timing_key(timing: Timing, path: Path, suite: Suite, anywhere: bool) -> str:
+    """What a row must match to be the figure of this cell, now and on this machine (or on any)."""
     return _key(
         read_manifest(path).sha256, timing.device, timing.runtime, timing.threads,
-        suite.plan, this_machine(),
+        suite.plan, None if anywhere else this_machine(),
     )  # fmt: skip
 
 
-def key_of(run: BenchResult, row: Row) -> str:
+def key_of(run: BenchResult, row: Row, anywhere: bool) -> str:
     """The same of a row that is there."""
     runtime = row.runtime if row.device == CPU else ""
-    return _key(row.sha256, row.device, runtime, row.threads, run.plan, run.machine)
+    machine = None if anywhere else run.machine
+    return _key(row.sha256, row.device, runtime, row.threads, run.plan, machine)
 
 
 def _key(*facts: object) -> str:

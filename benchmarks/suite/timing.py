@@ -30,10 +30,18 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Located:
-    """A cell and the artifact it needs."""
+    """An artifact to be timed somewhere, and the file."""
 
-    timing: Timing
+    label: str
     path: Path
+    device: str
+    threads: int
+    runtime: str = ""
+
+    @classmethod
+    def of(cls, timing: Timing, path: Path) -> Located:
+        """A suite's cell whose file has been written."""
+        return cls(timing.label, path, timing.device, timing.threads, timing.runtime)
 
 
 def is_elsewhere(device: str) -> bool:
@@ -45,8 +53,8 @@ def batches(located: Sequence[Located]) -> list[list[Located]]:
     """What is timed in turns: cells of one device, and one number of threads unless it is cpu."""
     groups: dict[tuple[str, int], list[Located]] = {}
     for one in located:
-        threads = 0 if one.timing.device == CPU else one.timing.threads
-        groups.setdefault((one.timing.device, threads), []).append(one)
+        threads = 0 if one.device == CPU else one.threads
+        groups.setdefault((one.device, threads), []).append(one)
     return [
         group[start : start + BATCH]
         for group in groups.values()
@@ -64,7 +72,7 @@ def time_batch(
     """
     results: list[BenchResult] = []
     failed: list[tuple[Located, EdgesrError]] = []
-    timed = _on_cpu if batch[0].timing.device == CPU else _on_device
+    timed = _on_cpu if batch[0].device == CPU else _on_device
     result = timed(batch, plan, lambda one, error: failed.append((one, error)), tell)
     if result is not None and result.rows:
         results.append(result)
@@ -75,7 +83,7 @@ def time_batch(
             results += again
             failures += left
         else:
-            failures.append(Failure(one.timing.label, one.timing.device, str(error), attempts))
+            failures.append(Failure(one.label, one.device, str(error), attempts))
     return results, failures
 
 
@@ -83,7 +91,7 @@ _Lose = Callable[[Located, EdgesrError], None]
 
 
 def _on_cpu(batch: Sequence[Located], plan: Plan, lose: _Lose, tell: Tell) -> BenchResult | None:
-    by_entrant = {one.timing.entrant(one.path): one for one in batch}
+    by_entrant = {Entrant(str(one.path), one.runtime, one.threads): one for one in batch}
 
     def lost(entrant: Entrant, error: EdgesrError) -> None:
         lose(by_entrant[entrant], error)
@@ -98,7 +106,7 @@ def _on_cpu(batch: Sequence[Located], plan: Plan, lose: _Lose, tell: Tell) -> Be
 
 def _on_device(batch: Sequence[Located], plan: Plan, lose: _Lose, tell: Tell) -> BenchResult | None:
     """A failure ends the whole batch: who failed is found out by trying each alone."""
-    first = batch[0].timing
+    first = batch[0]
     try:
         return bench_on(
             open_device(first.device), [one.path for one in batch], plan,

@@ -16,7 +16,7 @@ import typer
 from edgesr.errors import EdgesrError
 
 _COMMANDS = (
-    "demo", "models", "info", "collapse", "export", "eval", "bench", "devices", "doctor", "upscale",
+    "demo", "models", "info", "collapse", "export", "eval", "devices", "doctor", "upscale",
     "adapt", "train", "report",
 )  # fmt: skip
 
@@ -64,6 +64,7 @@ def _register() -> None:
             getattr(module, f"{name}_command")
         )
     app.add_typer(import_module("edgesr.cli.quantize").app, name="quantize")
+    app.add_typer(import_module("edgesr.cli.bench").app, name="bench")
 
 
 _register()
