@@ -10,6 +10,9 @@ from itertools import pairwise
 LOGARITHMIC = 6.0
 """Ratio of the largest to the smallest figure from which an axis is logarithmic by itself."""
 
+_TINY = 1e-12
+"""No figure that is drawn is as small as this and above zero; its logarithm would fill the axis."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -45,7 +48,8 @@ def fit(
     """An axis with room for all `values` and `pad` of its length at either end.
 
     Args:
-        log: None decides by the ratio of the largest to the smallest; zero and less force linear.
+        log: None decides by the ratio of the largest to the smallest; figures below `_TINY` force
+            linear.
 
     Raises:
         ValueError: there is no value.
@@ -53,8 +57,8 @@ def fit(
     found = list(values)
     low, high = min(found), max(found)
     if log is None:
-        log = low > 0 and high / low > LOGARITHMIC
-    if log and low > 0:
+        log = low > _TINY and high / low > LOGARITHMIC
+    if log and low > _TINY:
         room = max(math.log10(high / low), 0.3) * pad
         return Axis(low / 10**room, high * 10**room, start, end, log=True)
     room = pad * (high - low) or abs(high) * 0.05 or 1.0

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
+LARGEST = 1e18
+"""More than any multiply-accumulates, bytes or milliseconds that somebody waited for."""
 NONE = "\N{EN DASH}"
 """What stands for a figure that is not known."""
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number; JSON from elsewhere may hold NaN or a text."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that a benchmark can give; JSON from elsewhere may hold NaN, a text,
+    or figures whose square is infinite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < LARGEST  # of NaN false, too
 
 
 def number(value: object) -> float | None:

@@ -9,7 +9,7 @@ from edgesr.benchmarks.report import axes, labels, pareto, roofline, svg, theme
 from edgesr.benchmarks.report.distribution import Strip, density, distribution_chart, shorten
 from edgesr.benchmarks.report.pareto import Bubble
 from edgesr.benchmarks.report.roofline import Roof, Work
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -50,6 +50,8 @@ def test_staircase_rises_where_a_better_file_becomes_affordable():
 
 
 @given(st.lists(finite, min_size=1, max_size=20), st.booleans())
+@example([1.0, 5e-324], False)
+@example([0.0, 5e-324], False)
 def test_values_lie_within_their_axis(values, flipped):
     start, end = (300.0, 10.0) if flipped else (10.0, 300.0)
     axis = axes.fit(values, start, end)

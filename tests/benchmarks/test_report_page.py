@@ -214,6 +214,8 @@ def test_machines_are_never_mixed(book_of):
     assert [entry.place[-9:] for entry in book.entries] == ["machine A", "machine B", "machine A"]
     for made in (pareto_figures, distribution_figures, roofline_figures):
         assert [figure.heading[-9:] for figure in made(book)] == ["machine A", "machine B"]
+    assert [figure.wide.count("dot f") for figure in roofline_figures(book)] == [2, 1]
+    assert [figure.wide.count("median") for figure in distribution_figures(book)] == [2, 1]
     assert "different machines" not in render(book_of(bench(), newer))
 
 
@@ -263,7 +265,8 @@ def test_a_runtime_with_samples_that_are_no_times_is_a_failure(book_of):
 @pytest.mark.parametrize(
     "row",
     [
-        {"macs": float("nan")}, {"macs": "many"}, {"bytes_moved": -1}, {"manifest": {"size": "x"}},
+        {"macs": float("nan")}, {"samples": [1e300]}, {"samples": [5e-324, 1.0]},
+        {"macs": "many"}, {"bytes_moved": -1}, {"manifest": {"size": "x"}},
         {"estimate": {"ms": float("inf")}}, {"facts": {"reasons": 3}}, {"phases": {"load": "x"}},
         {"manifest": {"certificate": {"exact": 1, "interior": "x", "rules": "y", "kept": [{}]}}},
         {"placement": {"on_device": "x", "on_cpu": None, "full": None}},
