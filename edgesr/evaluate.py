@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from edgesr.data.bicubic import crop_to_multiple, imresize
+from edgesr.data.bicubic import imresize
 from edgesr.data.datasets import Dataset, pixel_hash
 from edgesr.data.images import Image
 from edgesr.errors import BadFileError, UsageError
@@ -24,6 +24,7 @@ from edgesr.metrics.psnr import LITERATURE, RGB, Protocol, psnr
 from edgesr.metrics.ssim import WINDOW, ssim
 from edgesr.network import Network
 from edgesr.runtime import NetworkSession, Session, upscale
+from edgesr.scales import Scale, factors, ratios, scale_text
 
 Upscaler = Callable[[Image], Image]
 Seen = Callable[[str, Image], None]
@@ -59,7 +60,7 @@ class EvalReport:
 
     subject: str
     data: str
-    scale: int
+    scale: Scale
     protocols: tuple[Protocol, ...]
     images: tuple[ImageScore, ...]
 
@@ -112,7 +113,7 @@ def _row(name: str, scores: dict[str, Score], bicubic: dict[str, Score]) -> dict
 def evaluate(
     subject: Session | Network | Upscaler,
     data: Dataset,
-    scale: int | None = None,
+    scale: Scale | None = None,
     protocols: tuple[Protocol, ...] = (LITERATURE, RGB),
     *,
     name: str = "",
@@ -155,34 +156,46 @@ def evaluate(
     return EvalReport(subject_name, data.name, scale, protocols, tuple(images))
 
 
-def bicubic(scale: int) -> Upscaler:
+def bicubic(scale: Scale) -> Upscaler:
     """The baseline as a subject."""
     return lambda image: imresize(image, scale)
 
 
-def low_resolution(hr: Image, scale: int) -> tuple[Image, Image]:
-    """What a network is given and what its result is compared with: (LR, cropped HR)."""
-    hr = crop_to_multiple(hr, scale)
-    return imresize(hr, 1 / scale), hr
+def low_resolution(hr: Image, scale: Scale) -> tuple[Image, Image]:
+    """What a network is given and what its result is compared with: (LR, cropped HR).
+
+    A side enlarged by `p / q` is cropped to a multiple of `p`, so that both sizes are whole; for
+    scales in tenths and halves these are ArbSR's sizes.
+    """
+    height, width = _cropped(hr.shape[0], hr.shape[1], scale)
+    hr = hr[:height, :width]
+    vertical, horizontal = factors(scale)
+    return imresize(hr, (1 / vertical, 1 / horizontal)), hr
 
 
-def _score(sr: Image, hr: Image, scale: int, protocol: Protocol) -> Score:
+def _cropped(height: int, width: int, scale: Scale) -> tuple[int, int]:
+    vertical, horizontal = ratios(scale)
+    return height - height % vertical.numerator, width - width % horizontal.numerator
+
+
+def _score(sr: Image, hr: Image, scale: Scale, protocol: Protocol) -> Score:
     similar = ssim(sr, hr, scale, protocol) if protocol.colour == "Y" else None
     return Score(psnr(sr, hr, scale, protocol), similar)
 
 
-def _scale(manifest: Manifest | None, scale: int | None) -> int:
+def _scale(manifest: Manifest | None, scale: Scale | None) -> Scale:
     if manifest is None:
         if scale is None:
             raise UsageError("give the scale of the function that is judged")
         return scale
     if scale not in (None, manifest.scale):
-        raise UsageError(f"{manifest.network} enlarges x{manifest.scale}, not x{scale}")
+        own, asked = scale_text(manifest.scale), scale_text(scale or 0)
+        raise UsageError(f"{manifest.network} enlarges x{own}, not x{asked}")
     return manifest.scale
 
 
 def pairs(
-    data: Iterable[tuple[str, Image]], scale: int, protocols: tuple[Protocol, ...]
+    data: Iterable[tuple[str, Image]], scale: Scale, protocols: tuple[Protocol, ...]
 ) -> Iterator[tuple[str, Image, Image]]:
     """Label, low-resolution input and cropped original of every image.
 
@@ -191,10 +204,11 @@ def pairs(
     """
     smallest = WINDOW + 2 * max(protocol.border(scale) for protocol in protocols)
     for label, image in data:
-        if min(side - side % scale for side in image.shape[:2]) < smallest:
+        if min(_cropped(image.shape[0], image.shape[1], scale)) < smallest:
+            text = scale_text(scale)
             raise BadFileError(
-                f"{label} is {image.shape[1]}x{image.shape[0]}: too small to judge x{scale}, "
-                f"both sides need {smallest} pixels after cropping to a multiple of {scale}"
+                f"{label} is {image.shape[1]}x{image.shape[0]}: too small to judge x{text}, "
+                f"both sides need {smallest} pixels after cropping to a multiple of {text}"
             )
         yield (label, *low_resolution(image, scale))
 

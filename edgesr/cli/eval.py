@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgesr.data.images import Image
     from edgesr.evaluate import Upscaler
     from edgesr.runtime import Session
+    from edgesr.scales import Scale
 
 _LR = "LR: consistency, PSNR of the output reduced again against the input (docs/drn.md)"
 
@@ -31,7 +32,10 @@ def eval_command(
             "$EDGESR_DATA), samples."
         ),
     ] = "samples",
-    scale: Annotated[int | None, typer.Option(min=2, max=16, help="Bicubic needs it.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="For bicubic and networks for any scale: 2, 1.5, 2.2x4.2."),
+    ] = None,
     runtime: Annotated[
         str | None, typer.Option(help="Default: the first that opens the file; torch for networks.")
     ] = None,
@@ -71,6 +75,7 @@ def eval_command(
     from edgesr.data.datasets import dataset
     from edgesr.evaluate import evaluate
     from edgesr.metrics.psnr import LITERATURE, RGB
+    from edgesr.scales import parse_scale, scale_text
 
     if _side_by_side(model, precisions, source, target):
         _show_precisions(
@@ -78,7 +83,8 @@ def eval_command(
             rgb=rgb, save=save, force=force, summary=summary, as_json=as_json,
         )  # fmt: skip
         return
-    subject = _subject(model, scale, runtime, threads)
+    asked = parse_scale(scale) if scale else None
+    subject = _subject(model, asked, runtime, threads)
     images = dataset(data)
     targets = _targets(images.labels, save, force)
     protocols = (LITERATURE, RGB) if rgb else (LITERATURE,)
@@ -89,7 +95,7 @@ def eval_command(
                 _save(sr, targets[label], force)
             bar.advance(task)
 
-        report = evaluate(subject, images, scale, protocols, name=model, seen=seen)
+        report = evaluate(subject, images, asked, protocols, name=model, seen=seen)
     rows = report.rows()
     columns = {"image": "image", "psnr_y": "PSNR Y", "ssim_y": "SSIM Y"}
     columns |= {"bicubic_y": "bicubic", "gain_y": "gain", "lr": "LR"}
@@ -98,7 +104,7 @@ def eval_command(
     show_table(
         [_rounded(row) for row in (rows[-2:] if summary else rows)] if not as_json else rows,
         columns,
-        title=f"{model} on {report.data}, x{report.scale}, {len(report.images)} images",
+        title=f"{model} on {report.data}, x{scale_text(report.scale)}, {len(report.images)} images",
         footer="\n".join((*(f"protocol: {protocol}" for protocol in protocols), _LR)),
         as_json=as_json,
         extra={key: value for key, value in report.to_dict().items() if key != "rows"},
@@ -106,7 +112,7 @@ def eval_command(
 
 
 def _subject(
-    model: str, scale: int | None, runtime: str | None, threads: int | None
+    model: str, scale: Scale | None, runtime: str | None, threads: int | None
 ) -> Session | Upscaler:
     import os
 
@@ -115,7 +121,8 @@ def _subject(
     from edgesr.runtime import open_model
 
     if model != "bicubic":
-        return open_model(model, runtime=runtime, threads=threads or os.cpu_count() or 1)
+        threads = threads or os.cpu_count() or 1
+        return open_model(model, runtime=runtime, threads=threads, scale=scale)
     if scale is None:
         raise UsageError("bicubic has no scale of its own; give --scale")
     return bicubic(scale)

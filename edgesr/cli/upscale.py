@@ -27,6 +27,10 @@ def upscale_command(
             help="Shipped network (plain-m-x3), checkpoint, module:factory, or exported artifact."
         ),
     ],
+    scale: Annotated[
+        str | None,
+        typer.Option(help="For a network for any scale: 1.5, or 2.2x4.2 (height x width)."),
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -53,6 +57,7 @@ def upscale_command(
     from edgesr.cli.output import say
     from edgesr.errors import UsageError
     from edgesr.runtime import open_model
+    from edgesr.scales import parse_scale
 
     folder = source != "-" and Path(source).is_dir()
     if folder and target == "-":
@@ -60,7 +65,10 @@ def upscale_command(
     pairs = _folder(Path(source), Path(target), force) if folder else []
     if source != "-" and not folder and target != "-" and Path(target).is_dir():
         target = str(Path(target) / Path(source).name)
-    session = open_model(model, runtime=runtime, threads=threads or os.cpu_count() or 1)
+    session = open_model(
+        model, runtime=runtime, threads=threads or os.cpu_count() or 1,
+        scale=parse_scale(scale) if scale else None,
+    )  # fmt: skip
     for note in session.info().notes:
         say(note)
 
@@ -124,19 +132,20 @@ def _upscale(
     from edgesr.cli.output import progress, say
     from edgesr.data.images import check_output, read_image, write_image
     from edgesr.runtime import plan_for, upscale
+    from edgesr.scales import enlarged_size, scale_text
 
     image = _standard_input() if source == "-" else read_image(Path(source))
     height, width = image.pixels.shape[:2]
     scale = session.manifest.scale
     if target != "-":
-        check_output(image, Path(target), height * scale, width * scale, force=force)
+        check_output(image, Path(target), *enlarged_size(height, width, scale), force=force)
     for note in image.notes:
         say(note)
     plan = plan_for(session, height, width, tile=tile)
     if not plan.exact:
         say(f"{source}: {plan.why_inexact}")
     name = "stdin" if source == "-" else Path(source).name
-    with progress(f"{name} {width}x{height} x{scale}", len(plan)) as (bar, task):
+    with progress(f"{name} {width}x{height} x{scale_text(scale)}", len(plan)) as (bar, task):
         pixels = upscale(
             session, image.pixels, tile=tile,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from edgesr.data.bicubic import imresize
 from edgesr.data.degradations.gaussian import Kernel, Method, blur_downscale
+from edgesr.errors import UnsupportedError
 from edgesr.metrics.psnr import Image, Protocol, psnr
+from edgesr.scales import Scale, factors, scale_text
 
 ON_INPUT = Protocol(colour="Y", shave=2)
 """Two pixels of the low-resolution border are cut: there the reduction mirrors."""
@@ -19,7 +21,7 @@ ON_INPUT = Protocol(colour="Y", shave=2)
 def lr_consistency(
     sr: Image,
     lr: Image,
-    scale: int,
+    scale: Scale,
     *,
     kernel: Kernel | None = None,
     method: Method = "direct",
@@ -37,7 +39,10 @@ def lr_consistency(
         SizeMismatchError: the reduced output is not of the input's size.
     """
     if kernel is None:
-        reduced = imresize(sr, 1 / scale)
+        vertical, horizontal = factors(scale)
+        reduced = imresize(sr, (1 / vertical, 1 / horizontal))
     else:
+        if not isinstance(scale, int):
+            raise UnsupportedError(f"a blur is reduced by whole steps, not by {scale_text(scale)}")
         reduced = blur_downscale(sr, kernel, scale, method)
     return psnr(reduced, lr, scale, ON_INPUT)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgesr.data.colour import luma
 from edgesr.errors import SizeMismatchError
+from edgesr.scales import Scale, factors
 
 Image = npt.NDArray[np.uint8]
 
@@ -21,13 +22,13 @@ class Protocol:
 
     colour: Literal["Y", "RGB"] = "Y"
     shave: int | None = None
-    """Pixels cut from each border; None means the scale."""
+    """Pixels cut from each border; None means the scale, the larger one, rounded up."""
     rounding: str = "uint8"
     lowres: str = "MATLAB bicubic, uint8 after each pass"
 
-    def border(self, scale: int) -> int:
+    def border(self, scale: Scale) -> int:
         """Pixels cut from each border at this scale."""
-        return scale if self.shave is None else self.shave
+        return math.ceil(max(factors(scale))) if self.shave is None else self.shave
 
     def __str__(self) -> str:
         colour = "Y (BT.601)" if self.colour == "Y" else "RGB"
@@ -40,7 +41,7 @@ RGB = Protocol(colour="RGB")
 
 
 def compared_planes(
-    sr: Image, hr: Image, scale: int, protocol: Protocol
+    sr: Image, hr: Image, scale: Scale, protocol: Protocol
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Both images in the protocol's colour space with its border cut.
 
@@ -64,7 +65,7 @@ def compared_planes(
     return sr[inner].astype(np.float64), hr[inner].astype(np.float64)
 
 
-def psnr(sr: Image, hr: Image, scale: int, protocol: Protocol = LITERATURE) -> float:
+def psnr(sr: Image, hr: Image, scale: Scale, protocol: Protocol = LITERATURE) -> float:
     """Peak signal-to-noise ratio in dB, peak 255.
 
     Args:

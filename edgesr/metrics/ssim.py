@@ -54,7 +54,7 @@ def _similarity(a: Plane, b: Plane) -> Plane:
     return similarity
 
 
-def ssim(sr: Image, hr: Image, scale: int, protocol: Protocol = LITERATURE) -> float:
+def ssim(sr: Image, hr: Image, scale: Scale, protocol: Protocol = LITERATURE) -> float:
     """Structural similarity, at most 1, on the planes that PSNR compares.
 
     Args:

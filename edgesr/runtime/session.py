@@ -178,7 +178,13 @@ def open_session(artifact: Path | str, *, runtime: str | None = None, threads: i
     return session
 
 
-def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1) -> Session:
+def open_model(
+    spec: str | Path,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    scale: Scale | None = None,
+) -> Session:
     """Open an artifact in its runtime, or anything else as a network in torch.
 
     Args:
@@ -186,6 +192,7 @@ def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1
             reference; or what `edgesr.models.intake.load` takes: name of a shipped
             network, checkpoint, `module:factory`.
         runtime: as for `open_session`; networks run in `torch` only.
+        scale: enlargement of a network, where its name leaves it open.
 
     Raises:
         UsageError: a runtime that does not run this kind of model.
@@ -212,7 +219,7 @@ def open_model(spec: str | Path, *, runtime: str | None = None, threads: int = 1
     from edgesr.models.intake import load
     from edgesr.runtime.torch_session import NetworkSession
 
-    return NetworkSession(load(spec), threads)
+    return NetworkSession(load(spec, scale=scale), threads)
 
 
 def _check_facts(artifact: Path, manifest: Manifest) -> None:

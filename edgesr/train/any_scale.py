@@ -208,7 +208,9 @@ def train(
             pace = (time.monotonic() - started) / (step + 1 - first)
             with (out / "log.csv").open("a") as file:
                 file.write(f"{step + 1},{total / every:.6f},{pace:.3f}\n")
-            logging.info("step %d of %d, loss %.5f, %.2f s each", step + 1, steps, total / every, pace)
+            logging.info(
+                "step %d of %d, loss %.5f, %.2f s each", step + 1, steps, total / every, pace
+            )
             total = 0.0
     return average
 
