@@ -124,6 +124,7 @@ def _panel(
 ) -> Panel:
     manifests: dict[str, Manifest] = {p: read_manifest(path) for p, path in files.items()}
     scale = next(iter(manifests.values())).scale
+    assert isinstance(scale, int)  # `choose` leaves the others out
     low, high = low_resolution(original, scale)
     results: dict[str, Image] = {"bicubic": imresize(low, scale)}
     notes = [f"{photo}, x{scale}; dB of the whole photo: {LITERATURE}."]
