@@ -15,7 +15,6 @@ zeros. Places are computed in whole numbers (`edgesr.models.sites`).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -24,16 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.models.any_scale import AnyScale
+from edgesr.models.edsr import ResidualBlock, div2k_mean
 from edgesr.models.enlarge import Enlarge, Nearest, Part, Window
 from edgesr.models.plain import BranchedConv
+from edgesr.models.rcan import ResidualGroup
 from edgesr.models.registry import Paper, register
-from edgesr.models.sites import Sites, sites
-from edgesr.scales import Scale, ratios
-
-LARGEST_FILTER = 4_000_000
-"""Numbers in a folded filter. 2.2x4.2 needs 2.7 million, 3.1 would need 18: such scales keep
-tables and gathers."""
-LARGEST_TRAINED = 300_000
+from edgesr.models.sites import Sites
+from edgesr.scales import Scale
 
 
 class ScaleAwareConv(nn.Module):
@@ -214,38 +211,36 @@ def _sample(features: Tensor, rows: Sites, columns: Sites, offset: Tensor) -> Te
     return F.grid_sample(features, grid, padding_mode="zeros", align_corners=False)
 
 
-class AnyScale(nn.Module):
-    """What the plugged-in networks share: a body that makes features, `Enlarge` for the rest.
+class ArbResidual(AnyScale):
+    """EDSR or RCAN with the plug-in: `- mean -> head -> trunk -> fuse -> + head -> upsample -> +`.
 
-    `scale` is what `forward` enlarges by; change the attribute for another one.
+    Args:
+        scale: enlargement that `forward` does.
+        stages: what stands between head and fuse, in pieces.
+        channels: width of the features.
+        every: an adaption after every so many stages; the paper has 1 for RCAN's groups.
     """
 
-    scale: Scale
-    upsample: nn.Module
+    mean: Tensor
 
-    def forward(self, x: Tensor) -> Tensor:
-        vertical, horizontal = ratios(self.scale)
-        rows, columns = sites(x.shape[2], vertical, x), sites(x.shape[3], horizontal, x)
-        upsample = self.upsample
-        if self.training and isinstance(upsample, Enlarge):
-            # Composed in weight space, a step takes a third of the time where filters are small.
-            upsample = upsample.folded(self.scale, LARGEST_TRAINED) or upsample
-        return self.enlarge(x, rows, columns, upsample)
+    def __init__(
+        self, scale: Scale, stages: Sequence[nn.Module], channels: int = 64, every: int = 1
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head = nn.Conv2d(3, channels, 3, padding=1)
+        self.trunk = AdaptedTrunk(stages, channels, every)
+        self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
+        self.upsample = Enlarge(ScaleAwareUpsample(channels, channels // 8))
+        self.register_buffer("mean", div2k_mean(), persistent=False)
 
     def enlarge(self, x: Tensor, rows: Sites, columns: Sites, upsample: nn.Module) -> Tensor:
-        """`forward` to output pixels, and through a last step, that are given."""
-        raise NotImplementedError
-
-    def switch_to_deploy(self) -> None:
-        """Fold the last step into convolutions for `scale`, where they are of bearable size."""
-        assert isinstance(self.upsample, Enlarge)
-        self.upsample = self.upsample.folded(self.scale, LARGEST_FILTER) or self.upsample
-
-    def collapsed(self) -> nn.Module:
-        """A copy with its last step folded."""
-        module = copy.deepcopy(self)
-        module.switch_to_deploy()
-        return module
+        shallow = self.head(x - self.mean)
+        inverse = torch.stack([rows.inverse, columns.inverse])
+        deep = self.fuse(self.trunk(shallow, inverse)) + shallow
+        image: Tensor = upsample([deep], rows, columns) + self.mean
+        # Clipped pixels would get no gradient.
+        return image if self.training else image.clamp(0.0, 255.0)
 
 
 class ArbPlain(AnyScale):
@@ -285,3 +280,19 @@ _RANGE = (1.0, 5.0)
 @register("arbsr-plain", paper=_PAPER, scales=(2, 3, 4), pad_multiple=2, any_scale=_RANGE)
 def arbsr_plain(scale: Scale) -> nn.Module:
     return ArbPlain(scale)
+
+
+@register(
+    "arbsr-edsr-baseline", paper=_PAPER, scales=(2, 3, 4), value_range=255.0, pad_multiple=2,
+    any_scale=_RANGE,
+)  # fmt: skip
+def arbsr_edsr_baseline(scale: Scale) -> nn.Module:
+    return ArbResidual(scale, [ResidualBlock(64) for _ in range(16)], every=4)
+
+
+@register(
+    "arbsr-rcan", paper=_PAPER, scales=(2, 3, 4), value_range=255.0, pad_multiple=2,
+    exact_tiling=False, any_scale=_RANGE,
+)  # fmt: skip
+def arbsr_rcan(scale: Scale) -> nn.Module:
+    return ArbResidual(scale, [ResidualGroup(64, blocks=20) for _ in range(10)])

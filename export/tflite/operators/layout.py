@@ -187,7 +187,7 @@ def stack_rows_(emission: Emission, node: fx.Node) -> None:
 def rectangle_to_space_(emission: Emission, node: fx.Node) -> None:
     """DEPTH_TO_SPACE has square blocks; in NHWC the columns of a block lie in place already, so
     one transpose of rows and columns between two reshapes does it."""
-    x, rows, columns = arguments(node)
+    x, rows, _ = arguments(node)
     _, channels, height, width = emission.shape(x)
     run = channels // rows
     shapes = (height, width, rows, run), (height, rows, width, run), nhwc(emission.shape(node))
