@@ -1,63 +1,110 @@
-"""`edgesr train`: from images to weights."""
+"""`edgesr train`: from photos to weights, and to a phone model where the recipe says so."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from edgesr.recipes import Outcome, Recipe
+    from edgesr.train.loop import Progress
+
 
 def train_command(
-    network: Annotated[str, typer.Argument(help="Registry name with scale: plain-m-x3.")],
-    data: Annotated[list[Path], typer.Option(help="Folder of training images; repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder of this run: state, log, weights.")],
-    validation: Annotated[Path | None, typer.Option(help="Folder of HR validation images.")] = None,
-    cache: Annotated[
-        Path, typer.Option(help="Folder for the decoded copies of the images.")
-    ] = Path("runs/cache"),
-    steps: Annotated[int, typer.Option(min=1)] = 60_000,
-    batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 16,
-    patch: Annotated[int, typer.Option(min=8, help="Side of an LR patch.")] = 48,
-    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option()] = 0,
-    every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1000,
-    threads: Annotated[int, typer.Option(min=1)] = 2,
-    start: Annotated[
-        Path | None, typer.Option(help="Weights to start from instead of random ones.")
+    recipe: Annotated[
+        str, typer.Argument(help="Recipe file, shipped recipe (`list` names them), or network.")
+    ],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of training photos; repeatable.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of this run; default: runs/ and the recipe's name.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Image set or folder to measure on.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE over the recipe's: steps=1000, qat.rate=0.01."),
+    ] = None,
+    cache: Annotated[
+        Path, typer.Option(help="Folder for the decoded copies of the photos.")
+    ] = Path("runs/cache"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Of every stage.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the exported file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Train a registered network. The same command again resumes where it stopped."""
+    """Train a recipe or a network. The same command again goes on where it stopped.
+
+    Several processes, one per GPU or socket: torchrun --nproc-per-node 2 --no-python edgesr train …
+    """
+    import dataclasses
+
     import torch
-    from safetensors.torch import load_file, save_file
 
-    from edgesr.cli.output import progress, say
-    from edgesr.models import create
-    from edgesr.train.loop import Progress, Schedule, train
-    from edgesr.train.patches import PatchCache
-    from edgesr.train.validation import PsnrOn
+    from edgesr.cli.output import say, show_json, show_table
+    from edgesr.recipes import read, run, shipped
 
+    if recipe == "list":
+        rows = [{"recipe": name, "network": read(name).network} for name in shipped()]
+        show_table(rows, title="shipped recipes", as_json=as_json)
+        return
     torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    built = create(network)
-    if start is not None:
-        built.module.load_state_dict(load_file(start))
-    patches = PatchCache(data, int(built.scale), cache)  # type: ignore[arg-type]
-    schedule = Schedule(steps=steps, batch=batch, patch=patch, rate=rate, seed=seed)
-    with progress(f"training {built.name}", steps) as (bar, task):
+    settings = [*(setting or ()), *([f"steps={steps}"] if steps else ())]
+    folders = [str(folder) for folder in data] if data else None
+    chosen = read(recipe, settings, data=folders, validation=validation, seed=seed)
+    folder = out or Path("runs") / Path(recipe).stem
+    with _Bars(chosen) as bars:
+        outcome = run(chosen, folder, cache=cache, report=bars.report, force=force)
+    if as_json:
+        show_json(dataclasses.asdict(outcome))
+        return
+    for line in _lines(outcome):
+        say(line)
 
-        def report(state: Progress) -> None:
-            bar.update(task, completed=state.step)
-            quality = "" if state.validation is None else f", validation {state.validation:.3f} dB"
-            say(f"step {state.step}: loss {state.loss:.5f}{quality}, {state.time_left} left")
 
-        scale = patches.scale
-        judge = PsnrOn.folder(validation, scale, built.colour) if validation else None
-        average = train(
-            built, patches, out, schedule, validation=judge, every=every, report=report
-        )  # fmt: skip
-    path = out / f"{built.name}.safetensors"
-    facts = {"network": built.name, "steps": str(steps), "seed": str(seed)}
-    weights = {name: value.contiguous() for name, value in average.state_dict().items()}
-    save_file(weights, path, metadata=facts)
-    say(f"wrote {path}")
+class _Bars:
+    """One progress bar per stage, and a line per report."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        from contextlib import ExitStack
+
+        self._steps = {name: stage.steps for name, stage in recipe.stage.items()}
+        if recipe.qat:
+            self._steps["qat"] = recipe.qat.steps
+        self._network = recipe.network
+        self._stack, self._now = ExitStack(), ""
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def report(self, stage: str, progress: Progress) -> None:
+        from edgesr.cli.output import progress as bar_of
+        from edgesr.cli.output import say
+
+        if stage != self._now:
+            self._stack.close()
+            title = f"{self._network}, {stage}"
+            self._bar, self._task = self._stack.enter_context(bar_of(title, self._steps[stage]))
+            self._now = stage
+        self._bar.update(self._task, completed=progress.step)
+        quality = "" if progress.validation is None else f", {progress.validation:.3f} dB"
+        left = "done" if progress.step == progress.steps else f"{progress.time_left} left"
+        say(f"{stage}: step {progress.step}, loss {progress.loss:.5f}{quality}, {left}")
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    quality = [] if outcome.validation is None else [f"{outcome.validation:.3f} dB"]
+    lines = [f"wrote {outcome.weights} {' '.join(quality)}".rstrip()]
+    if outcome.quantized:
+        lines.append(f"wrote {outcome.quantized} {outcome.int8:.3f} dB in int8")
+    if outcome.artifact:
+        lines.append(f"wrote {outcome.artifact}, checked against the network")
+    return [*lines, f"PSNR: {outcome.protocol}"]

@@ -94,7 +94,7 @@ def enlarge(student: Callable[[torch.Tensor], torch.Tensor], lr: Image, colour: 
 
 
 def _run(student: Callable[[torch.Tensor], torch.Tensor], lr: Image) -> Image:
-    x = torch.from_numpy(np.ascontiguousarray(lr)).permute(2, 0, 1)[None].float() / 255
+    x = torch.tensor(lr).permute(2, 0, 1)[None].float() / 255
     if isinstance(student, torch.nn.Module):
         x = x.to(next((p.device for p in student.parameters()), x.device))
     sr = student(x)[0].permute(1, 2, 0)
