@@ -73,15 +73,19 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def open_device(name: str, *, tool: Path | None = None) -> Device:
+def open_device(name: str, *, tool: Path | None = None, runner: str = "") -> Device:
     """The device called `name`, without touching it yet.
 
     Args:
         tool: a benchmark tool of the user's, built for the device.
+        runner: `app` lets the app on a phone do the runs, foreground and all.
 
     Raises:
-        UsageError: there is none, and the message lists those there are; or it takes no tool.
+        UsageError: there is none, and the message lists those there are; or it takes no tool or
+            runner.
     """
+    if runner:
+        return _open_app(name, tool, runner)
     for prefix, kind in KINDS.items():
         if name == prefix and kind.separator == ":":
             choice = kind.choices[0] if kind.choices else ""
@@ -101,6 +105,13 @@ def open_device(name: str, *, tool: Path | None = None) -> Device:
         return cast("Callable[[str, Path], Device]", make)(choice, tool)
     known = ", ".join(["cpu", *(_spelling(prefix, kind) for prefix, kind in KINDS.items())])
     raise UsageError(f"no device is called `{name}`; there are {known}")
+
+
+def _open_app(name: str, tool: Path | None, runner: str) -> Device:
+    kind, _, choice = name.partition(":")
+    if runner != "app" or kind != "adb" or tool is not None:
+        raise UsageError("the only runner is `app`, for --device adb, without --tool")
+    return cast("Device", import_module(f"{__name__}.android_app").AndroidApp(choice))
 
 
 def survey(names: Sequence[str] = ()) -> list[Found]:

@@ -77,6 +77,23 @@ class Adb:
         """Copy a file from the phone."""
         self._copy("pull", source, str(target))
 
+    def install(self, apk: Path) -> None:
+        """Install an app, or replace it and keep its files.
+
+        Raises:
+            DeviceError: the phone refuses it; the message holds its reason.
+        """
+        # Phones (and adb servers) that cannot take an app while it is being sent get a copy first.
+        for option in ([], ["--no-streaming"]):
+            words = ["-s", self.serial, "install", "-r", *option, str(apk)]
+            done = self._client(*words, timeout=300)
+            self._check_alive(done)
+            if done.returncode == 0 and "Failure" not in done.stdout:
+                return
+        raise DeviceError(
+            f"{self.serial} does not install {apk.name}: {_last(done.stderr + done.stdout)}"
+        )
+
     def _copy(self, direction: str, source: str, target: str) -> None:
         done = self._client("-s", self.serial, direction, source, target, timeout=300)
         self._check_alive(done)

@@ -73,15 +73,18 @@ class Android:
         self._facts = phone_state.read_facts(self._adb.shell(phone_state.FACTS))
         if not self._facts.get("abi"):
             raise DeviceError(f"{self._adb.serial} does not say what it is (getprop is silent)")
-        if not self._tool and not self._facts["abi"].startswith("arm64"):
-            raise DeviceError(
-                f"{self._adb.serial} is {self._facts['abi']}, and our runner is arm64; give a "
-                "benchmark_model for it with --tool"
-            )
+        self._check_runner(self._facts["abi"])
         # A serial names one person's phone; results are for showing around.
         unit = hashlib.sha256(self._adb.serial.encode()).hexdigest()[:6]
         self.name = f"adb:{self._facts.get('model', 'phone')}#{unit}"
         return {**self._facts, "emulated": phone_state.is_emulated(self._facts)}
+
+    def _check_runner(self, abi: str) -> None:
+        if not self._tool and not abi.startswith("arm64"):
+            raise DeviceError(
+                f"{self._adb.serial} is {abi}, and our runner is arm64; give a benchmark_model for "
+                "it with --tool, or let the app run it with --runner app"
+            )
 
     def push(self, payload: Payload) -> None:
         """See `Device.push`. What is there already is not copied again."""
@@ -141,6 +144,9 @@ class Android:
             programs = f"{self._folder}/benchmark_model"
             self._adb.push(self._tool, programs)
         self._adb.shell(f"chmod 755 {programs}")
+        self._steady()
+
+    def _steady(self) -> None:
         self._adb.shell("svc power stayon true 2>/dev/null", check=False)
         self._undo.append("svc power stayon false 2>/dev/null")
         steady = "cmd power set-fixed-performance-mode-enabled"

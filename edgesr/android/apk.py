@@ -8,6 +8,7 @@ mapped straight from the APK on phones with such pages.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import subprocess
 import zipfile
@@ -18,9 +19,9 @@ from pathlib import Path
 from edgesr.android.kotlin import java, stdlib
 from edgesr.android.native import PAGE
 from edgesr.android.parts import part
-from edgesr.android.sources import ANDROID_JAR, demo_folder
-
+from edgesr.android.sources import ANDROID_JAR, demo_folder, digest
 from edgesr.errors import BadFileError, EnvironmentLimitError
+from edgesr.export.compile.environments import cache_folder
 
 PACKAGE = "dev.edgesr.app"
 LEAST_SDK, TARGET_SDK = 26, 34
@@ -53,6 +54,21 @@ def link_resources(work: Path, version: str) -> Path:
     return work / "base.apk"
 
 
+def compile_resource_numbers(work: Path) -> Path:
+    """A folder with the class `R`: kept as long as the numbers stay, so that Kotlin's does, too."""
+    source = work / "gen" / PACKAGE.replace(".", "/") / "R.java"
+    folder = cache_folder() / "android" / "classes" / f"r-{digest([source])}"
+    if not folder.is_dir():
+        draft = work / "r"
+        javac = str(Path(java()).resolve().with_name("javac"))
+        options = ["-nowarn", "-source", "8", "-target", "8", "-d", str(draft)]
+        stubs = ["-bootclasspath", str(part(ANDROID_JAR))]
+        run([javac, *options, *stubs, str(source)], "javac")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(draft, folder, dirs_exist_ok=True)
+    return folder
+
+
 def make_dex(classes: Sequence[Path], work: Path) -> Path:
     """`classes.dex` of class folders and what they use of Kotlin's library."""
     shrunk, rules = work / "app.jar", work / "rules.pro"
@@ -64,7 +80,7 @@ def make_dex(classes: Sequence[Path], work: Path) -> Path:
                 f'-injars "{stdlib()}"({keep})',
                 f'-libraryjars "{part(ANDROID_JAR)}"',
                 f'-outjars "{shrunk}"',
-                "-dontoptimize", "-dontobfuscate", "-dontnote", "-dontwarn kotlin.**",
+                "-dontoptimize", "-dontobfuscate", "-dontnote", "-dontwarn kotlin.**,org.jetbrains.annotations.**",
                 "-target 1.8", "-keep class dev.edgesr.** { *; }", "-keepattributes *",
             ]
         )
@@ -146,7 +162,7 @@ def check(path: Path) -> Checked:
     """
     said = run([*_apksigner(), "verify", "--verbose", str(path)], "apksigner")
     schemes = tuple(
-        line.split("(")[1].split(")")[0].split(" ")[-2]
+        line.split()[2]
         for line in said.splitlines()
         if line.startswith("Verified using") and line.endswith("true")
     )

@@ -65,6 +65,7 @@ def _register() -> None:
         )
     app.add_typer(import_module("edgesr.cli.quantize").app, name="quantize")
     app.add_typer(import_module("edgesr.cli.bench").app, name="bench")
+    app.add_typer(import_module("edgesr.cli.android").app, name="android")
 
 
 _register()

@@ -84,6 +84,9 @@ def bench_command(
     tool: Annotated[
         Path | None, typer.Option(help="adb: a benchmark_model of your own, built for the phone.")
     ] = None,
+    runner: Annotated[
+        str, typer.Option(help="adb: `app` lets the app on the phone do the runs.")
+    ] = "",
     serve: Annotated[
         bool, typer.Option("--serve", help="web: let another browser, a phone's, do the runs.")
     ] = False,
@@ -131,7 +134,7 @@ def bench_command(
     if suite:
         settings = (devices, threads, runtime, shape, runs, warm_up, processes, until_stable)
         usual = (["cpu"], "1", "", "", 30, 3, 0, 0)
-        if models or settings != usual or tool or serve or require_full:
+        if models or settings != usual or tool or runner or serve or require_full:
             raise UsageError(
                 "a suite says itself what is timed, where and how often; change its .toml, and "
                 "leave models and their options out"
@@ -171,11 +174,11 @@ def bench_command(
     here = devices == ["cpu"]
     if not here:
         _check_for_devices(devices, names, counts, size, until_stable)
-    places = [] if here else [open_device(name, tool=tool) for name in devices]
+    places = [] if here else [open_device(name, tool=tool, runner=runner) for name in devices]
     if serve and (len(places) != 1 or not devices[0].startswith("web")):
         raise UsageError("--serve is for --device web")
-    if here and (require_full or tool):
-        raise UsageError("--require-full and --tool are for devices, not for cpu")
+    if here and (require_full or tool or runner):
+        raise UsageError("--require-full, --tool and --runner are for devices, not for cpu")
     entrants = line_up(models, runtimes=names, threads=counts, shape=size) if here else []
     failures: list[EdgesrError] = []
     with progress("bench", None) as (bar, task):
