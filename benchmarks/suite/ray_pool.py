@@ -50,7 +50,7 @@ class RayPool:
                     include_dashboard=False if address == "local" else None,
                     logging_level="error",
                 )  # fmt: skip
-            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            except Exception as error:  # of every kind, bare ones too
                 reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
                 raise EnvironmentLimitError(
                     f"no Ray cluster at {address}: {reason}; `ray start --head` starts one"
