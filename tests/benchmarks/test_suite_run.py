@@ -157,9 +157,7 @@ def test_another_plan_is_timed_again_and_what_is_not_wanted_is_dropped(tmp_path)
 
 
 def cells(*devices):
-    return [
-        Located(f"{d} {n}", package.__path__[0], d, n % 2 + 1) for d in devices for n in range(10)
-    ]
+    return [Located(f"{d} {n}", Path("x"), d, n % 2 + 1) for d in devices for n in range(10)]
 
 
 def test_a_batch_is_of_one_device_and_not_too_large():
