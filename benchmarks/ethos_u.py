@@ -100,8 +100,7 @@ def markdown(document: Document) -> str:
     return (
         f"{table(lines, columns)}\nEstimates of {tools} for int8 files, "
         f"{document['height']}x{document['width']}, int8 at both ends; what is left on the CPU is "
-        "not in them. **Bold**: the fastest form that leaves the least there, which the targets "
-        "write.\n"
+        "not in them. **Bold**: the fastest form that leaves the least there.\n"
     )
 
 
