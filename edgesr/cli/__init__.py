@@ -64,6 +64,7 @@ def _register() -> None:
             getattr(module, f"{name}_command")
         )
     app.add_typer(import_module("edgesr.cli.quantize").app, name="quantize")
+    app.add_typer(import_module("edgesr.cli.data").app, name="data")
     app.add_typer(import_module("edgesr.cli.bench").app, name="bench")
     app.add_typer(import_module("edgesr.cli.android").app, name="android")
 
