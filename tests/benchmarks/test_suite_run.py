@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from edgesr.benchmarks.devices.device import DeviceError
