@@ -72,7 +72,11 @@ def export_command(
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option(help="Enlargement, where name and weights leave it open: 2, 1.5, 2.2x4.2."),
+        typer.Option(
+            help="Enlargement, where name and weights leave it open: 2, 1.5, 2.2x4.2 (height x "
+            "width); several for one TFLite file with a signature each: 2,3,4; `any` for an ONNX "
+            "or OpenVINO file that takes it as an input."
+        ),,
     ] = None,
     allow_border: Annotated[
         bool, typer.Option("--allow-border", help="Collapse even where border pixels change.")
@@ -96,6 +100,12 @@ def export_command(
     from edgesr.targets import find_target
 
     default = None if find_target(target).dynamic else (360, 640)
+    if scale == "any" or (scale and "," in scale):
+        _export_many(
+            model, scale, target, precision or "fp32", parse_shape(shape, default), out, io=io,
+            force=force, as_json=as_json,
+        )  # fmt: skip
+        return
     artifact = export(
         load_model(model, architecture=architecture, scale=parse_scale(scale) if scale else None),
         target=target,
@@ -183,3 +193,51 @@ def _export_training(
         f"{written.moved:.2g}",
     }
     show_table([row], title=f"{model}, learning in LiteRT", as_json=as_json)
+
+
+def _export_many(
+    model: str,
+    scale: str,
+    target: str,
+    precision: str,
+    shape: tuple[int, int] | None,
+    out: Path,
+    *,
+    io: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """One file for several scales."""
+    from edgesr.cli.output import show_table
+    from edgesr.errors import UsageError
+    from edgesr.models.intake import load
+    from edgesr.scales import parse_scale, scale_text
+
+    if scale == "any":
+        from edgesr.export.any_scale import export_any_scale
+
+        if precision != "fp32":
+            raise UsageError(f"a file that takes the scale as an input is fp32, not {precision}")
+        written = export_any_scale(load(model, scale=2), target=target, out=out, force=force)
+        rows = [
+            {"file": str(written.path), "scale": f"x{scale_text(at)}", "parity": f"{value:.1e}"}
+            for at, value in written.differences.items()
+        ]
+        title = f"{model}, the scale is an input; largest difference from torch, of the range"
+        show_table(rows, title=title, as_json=as_json)
+        return
+    from edgesr.export.scales import export_scales
+
+    if target != "tflite" or shape is None:
+        raise UsageError("several scales in one file are signatures of TFLite: --target tflite")
+    networks = [load(model, scale=parse_scale(one)) for one in scale.split(",")]
+    merged = export_scales(
+        networks, shape=shape, out=out, precision=precision, io=io, force=force
+    )
+    row = {
+        "file": str(merged.path),
+        "signatures": ", ".join(merged.signatures),
+        "size": f"{merged.size / 1024:.0f} KiB",
+        "apart": f"{merged.apart / 1024:.0f} KiB",
+    }
+    show_table([row], title=f"{model}, a signature per scale", as_json=as_json)

@@ -25,6 +25,8 @@ class AnyScale(nn.Module):
 
     scale: Scale
     upsample: nn.Module
+    symmetric: bool = False
+    """Whether both factors must be the same."""
 
     def forward(self, x: Tensor) -> Tensor:
         vertical, horizontal = ratios(self.scale)

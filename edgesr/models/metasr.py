@@ -2,8 +2,8 @@
 
 Hu et al., "Meta-SR: A Magnification-Arbitrary Network for Super-Resolution", CVPR 2019. Output
 pixel `i` belongs to input pixel `floor(i / r)` (location projection, section 3.2); two fully
-connected layers read `(i / r - floor(i / r), j / r - floor(j / r), 1 / r)` and give the filter of 3x3 inputs
-(weight prediction, eq. 5 and 6). One scale both ways. The paper's best body is RDN; here EDSR
+connected layers read `(i / r - floor(i / r), j / r - floor(j / r), 1 / r)` and give the filter of
+3x3 inputs (weight prediction, eq. 5 and 6). One scale both ways. The paper's best body is RDN; here EDSR
 (baseline), its second one, and Plain.
 """
 
@@ -67,7 +67,7 @@ class MetaUpscale(Part):
     def _hidden(self, rows: Sites, columns: Sites) -> Tensor:
         """`hidden x H x W`."""
         down, across = _within(rows), _within(columns)
-        size = (len(down), len(across))
+        size = (down.shape[0], across.shape[0])
         place = torch.stack([
             down[:, None].expand(size), across[None].expand(size), rows.inverse.expand(size),
         ], dim=-1)  # fmt: skip
@@ -90,6 +90,8 @@ def _within(axis: Sites) -> Tensor:
 class MetaPlain(AnyScale):
     """Plain's body, meta-upscale for the rest."""
 
+    symmetric = True
+
     def __init__(self, scale: Scale, channels: int = 32, blocks: int = 5) -> None:
         super().__init__()
         self.scale = scale
@@ -110,6 +112,7 @@ class MetaPlain(AnyScale):
 class MetaEDSR(AnyScale):
     """EDSR's body, meta-upscale for the rest (Meta-EDSR, table 3)."""
 
+    symmetric = True
     mean: Tensor
 
     def __init__(self, scale: Scale, channels: int = 64, blocks: int = 16) -> None:

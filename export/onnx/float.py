@@ -70,7 +70,7 @@ def to_float(graph: fx.GraphModule, network: Network, shape: Shape) -> onnx.Mode
         }
         dynamic = (sides,)
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -121,7 +121,7 @@ def _rename(names: MutableSequence[str], old: str, new: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter reports its progress on stdout and through loggers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
