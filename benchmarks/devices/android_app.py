@@ -25,6 +25,7 @@ from edgesr.manifest import manifest_path
 PACKAGE = "dev.edgesr.app"
 MODELS = "/data/local/tmp/edgesr/models"
 """Where the app looks for models that were pushed; every app may read there."""
+READABLE = f"chmod 755 {MODELS.rpartition('/')[0]} {MODELS}; chmod 644 {MODELS}/*"
 RESULTS = f"/sdcard/Android/data/{PACKAGE}/files/bench"
 """Where it leaves results; adb may read there."""
 
@@ -74,7 +75,7 @@ class AndroidApp(Android):
             self._pushed.add(name)
             for file in (payload.artifact, manifest_path(payload.artifact)):
                 self._adb.push(file, f"{MODELS}/{file.name}")
-            self._adb.shell(f"chmod 755 {MODELS}; chmod 644 {MODELS}/*")
+            self._adb.shell(READABLE)
         self._payload, self._output = payload, None
 
     def run(self, work: Work) -> Run:

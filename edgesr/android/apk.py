@@ -80,7 +80,8 @@ def make_dex(classes: Sequence[Path], work: Path) -> Path:
                 f'-injars "{stdlib()}"({keep})',
                 f'-libraryjars "{part(ANDROID_JAR)}"',
                 f'-outjars "{shrunk}"',
-                "-dontoptimize", "-dontobfuscate", "-dontnote", "-dontwarn kotlin.**,org.jetbrains.annotations.**",
+                "-dontoptimize", "-dontobfuscate", "-dontnote",
+                "-dontwarn kotlin.**,org.jetbrains.annotations.**",
                 "-target 1.8", "-keep class dev.edgesr.** { *; }", "-keepattributes *",
             ]
         )

@@ -64,7 +64,7 @@ def compile_kotlin(
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     compiler = f"{part('kotlin', '*-all.jar')}{os.pathsep}{stdlib()}"
     command = [
-        java(), "-Xmx1500m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", compiler,
+        java(), "-Xmx3g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", compiler,
         COMPILER, *flags, "-cp", os.pathsep.join(map(str, path)), "-d", str(draft),
         *map(str, files),
     ]  # fmt: skip

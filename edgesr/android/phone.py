@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesr.benchmarks.devices.adb import Adb
-from edgesr.benchmarks.devices.android_app import MODELS, PACKAGE, RESULTS
+from edgesr.benchmarks.devices.android_app import MODELS, PACKAGE, READABLE, RESULTS
 from edgesr.errors import BadFileError, OutputExistsError, UsageError
 from edgesr.export.compile import DeviceError
 from edgesr.manifest import manifest_path, read_manifest, sha256_of
@@ -52,7 +52,7 @@ def push(artifacts: Sequence[Path], serial: str = "", *, start: bool = True) -> 
     for artifact in artifacts:
         for file in (artifact, manifest_path(artifact)):
             adb.push(file, f"{MODELS}/{file.name}")
-    adb.shell(f"chmod 755 {MODELS}; chmod 644 {MODELS}/*")
+    adb.shell(READABLE)
     if start:
         opened = adb.shell(
             f"am start -n {PACKAGE}/.MainActivity --es model {artifacts[-1].name}", check=False

@@ -43,9 +43,7 @@ def build_command(
     ] = None,
     model: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Exported file to bundle; repeatable. Default: plain-m-x3 and -x2, int8."
-        ),
+        typer.Option(help="File to bundle; repeatable. Default: plain-m-x3 and -x2, int8."),
     ] = None,
     litert: Annotated[
         Path | None, typer.Option(help="LiteRT's .aar, for .tflite models and their GPU.")
@@ -122,7 +120,7 @@ def bench_command(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time models in the app: `edgesr bench --device adb --runner app`, with a choice of backend."""
+    """Time models in the app: `edgesr bench --device adb --runner app` with a backend."""
     from edgesr.benchmarks.devices.android_app import AndroidApp, check_backend
     from edgesr.benchmarks.devices.bench import bench_on
     from edgesr.benchmarks.harness import Plan

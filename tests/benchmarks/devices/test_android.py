@@ -3,12 +3,8 @@
 import dataclasses
 import json
 import os
-import shutil
-import stat
 import subprocess
 import threading
-import time
-from pathlib import Path
 
 import pytest
 from edgesr.benchmarks.devices import open_device, phone_state
@@ -17,11 +13,10 @@ from edgesr.benchmarks.devices.android import Android
 from edgesr.benchmarks.devices.bench import bench_on
 from edgesr.benchmarks.devices.device import DeviceError
 from edgesr.benchmarks.harness import Plan
+from programs import SERIAL, executable
 
 from edgesr.errors import BadFileError, UsageError
 
-HERE = Path(__file__).parent
-SERIAL = "127.0.0.1:5555"
 LISTING = "* daemon started successfully\nList of devices attached\n{}\n\n"
 
 
@@ -103,12 +98,6 @@ def test_the_fastest_cores_are_asked_for():
 )
 def test_emulators_are_recognized(facts, emulated):
     assert phone_state.is_emulated(facts) is emulated
-
-
-def executable(path, text):
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    return path
 
 
 @pytest.fixture
@@ -193,78 +182,6 @@ def test_without_adb_the_command_is_named(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(DeviceError, match="apt-get install adb"):
         open_device("adb").probe()
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory):
-    """A real adbd in namespaces of its own; `adb` on PATH enters them. Yields its root folder."""
-    root = os.environ.get("EDGESR_ADBD_ROOT", "")
-    if not root:
-        pytest.skip("EDGESR_ADBD_ROOT is not set: `sh make_adbd_root.sh FOLDER` makes one")
-    for program in ("adb", "unshare", "nsenter", "ip"):
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program}: apt-get install adb util-linux iproute2")
-    log = (tmp_path_factory.mktemp("adbd") / "log").open("w+")
-    process = subprocess.Popen(["sh", str(HERE / "adbd_sandbox.sh"), root], stdout=log, stderr=log)
-    bin_folder, patch = tmp_path_factory.mktemp("bin"), pytest.MonkeyPatch()
-    try:
-        inside = _wait_for_adbd(process, log)
-        executable(
-            bin_folder / "adb",
-            f"#!/bin/sh\nexec nsenter --target {inside} --user --net --preserve-credentials "
-            f'{shutil.which("adb")} "$@"\n',
-        )
-        patch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
-        patch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")
-        subprocess.run(["adb", "connect", SERIAL], check=True, capture_output=True, timeout=30)
-        _wait_for_phone()
-        yield Path(root)
-    finally:
-        subprocess.run(["adb", "kill-server"], capture_output=True, timeout=30, check=False)
-        patch.undo()
-        process.kill()
-        process.wait()
-
-
-def _wait_for_adbd(process, log):
-    """Process id of adbd outside its namespaces."""
-    for _ in range(100):
-        if process.poll() is not None:
-            break
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        log.seek(0)
-        if children and "adbd started" in log.read():
-            return children[0]
-        time.sleep(0.1)
-    log.seek(0)
-    pytest.skip(f"adbd does not start here: {log.read()[-300:]}")
-
-
-def _wait_for_phone():
-    for _ in range(50):
-        listing = subprocess.run(["adb", "devices"], capture_output=True, text=True, timeout=30)
-        if read_devices(listing.stdout).get(SERIAL) == "device":
-            return
-        time.sleep(0.1)
-    pytest.skip("adbd started, and adb does not see it")
-
-
-@pytest.fixture
-def phone(sandbox):
-    """`phone(getprop=..., uname=...)`: programs of the sandboxed phone, gone afterwards."""
-    folder = sandbox / "data" / "local" / "bin"
-    getprop = '[ "$1" = ro.product.cpu.abi ] && echo arm64-v8a || echo made-up-${1##*.}'
-
-    def make(**programs):
-        for name, body in {"getprop": getprop, **programs}.items():
-            executable(folder / name, f"#!/bin/sh\n{body}\n")
-
-    make()
-    yield make
-    for file in folder.iterdir():
-        file.unlink()
-    for left in (sandbox / "data" / "local" / "tmp").iterdir():  # by a phone that was cut off
-        shutil.rmtree(left)
 
 
 def test_an_emulated_phone_gives_pixels_and_no_latency(phone, sandbox, artifact):

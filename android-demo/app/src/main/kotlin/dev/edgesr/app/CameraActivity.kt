@@ -33,7 +33,7 @@ class CameraActivity : Activity() {
         super.onCreate(state)
         setContentView(R.layout.live)
         overlay = findViewById(R.id.overlay)
-        live = Live(findViewById(R.id.picture), overlay)
+        live = Live(findViewById(R.id.picture), overlay, video = false)
     }
 
     /** The permission may have been taken away while the app was in the background. */

@@ -18,6 +18,7 @@ import android.view.accessibility.AccessibilityNodeInfo
 import dev.edgesr.core.PixelSource
 import dev.edgesr.core.Viewport
 import dev.edgesr.core.argb
+import java.io.IOException
 import java.util.concurrent.Executors
 
 /**
@@ -113,7 +114,7 @@ class CompareView(context: Context, attributes: AttributeSet?) : View(context, a
                     after = fresh.second
                     invalidate()
                 }
-            } catch (error: java.io.IOException) {
+            } catch (error: IOException) {
                 // The picture was closed while it was being read; the next one is on its way.
             }
         }
@@ -190,7 +191,7 @@ class CompareView(context: Context, attributes: AttributeSet?) : View(context, a
                     if (magnifying) loupe = fresh
                     invalidate()
                 }
-            } catch (error: java.io.IOException) {
+            } catch (error: IOException) {
                 // As in refresh.
             }
         }

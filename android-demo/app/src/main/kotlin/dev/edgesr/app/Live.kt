@@ -17,7 +17,7 @@ import java.util.concurrent.atomic.AtomicBoolean
  * Frames of a camera or a video through the loaded model: the middle of each frame, one tile wide.
  * A frame that comes while the last one is still being worked on is dropped.
  */
-class Live(private val picture: ImageView, private val overlayText: TextView) {
+class Live(private val picture: ImageView, private val overlayText: TextView, private val video: Boolean) {
     private val busy = AtomicBoolean(false)
     private val overlay = Overlay(picture.context)
     private var last = 0L
@@ -65,7 +65,7 @@ class Live(private val picture: ImageView, private val overlayText: TextView) {
         val (y, u, v) = image.planes.map { Plane(it.buffer, it.rowStride, it.pixelStride) }
         val left = image.cropRect.left + (image.cropRect.width() - width) / 2 / 2 * 2
         val top = image.cropRect.top + (image.cropRect.height() - height) / 2 / 2 * 2
-        return MemoryPixels(width, height, Yuv.rgb(y, u, v, maxOf(0, left), maxOf(0, top), width, height))
+        return MemoryPixels(width, height, Yuv.rgb(y, u, v, maxOf(0, left), maxOf(0, top), width, height, video))
     }
 
     private fun upright(bitmap: Bitmap, turn: Int): Bitmap {

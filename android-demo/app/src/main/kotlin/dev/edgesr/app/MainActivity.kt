@@ -153,18 +153,21 @@ class MainActivity : Activity() {
     private fun chooseSample() {
         val names = assets.list("samples").orEmpty().filter { it.endsWith("_hr.png") }.map { it.removeSuffix("_hr.png") }
         if (names.isEmpty()) return say("this build has no samples")
-        choose(getString(R.string.sample), names) { index ->
-            val scale = Workbench.loaded?.manifest?.scale ?: return@choose say("choose a model first")
-            cancelled = true
-            Workbench.work({
-                closePictures()
-                val name = "${names[index]}_x$scale.png"
-                if (name !in assets.list("samples").orEmpty()) {
-                    throw Refusal("no sample was made smaller by $scale; open a photo instead")
-                }
-                Picture(photos.asset("samples/$name"), photos.asset("samples/${names[index]}_hr.png"), names[index], null)
-            }, ::say, ::show)
-        }
+        choose(getString(R.string.sample), names) { openSample(names[it]) }
+    }
+
+    /** A sample is there at every scale, with the photo it was made from. */
+    private fun openSample(sample: String) {
+        val scale = Workbench.loaded?.manifest?.scale ?: return say("choose a model first")
+        cancelled = true
+        Workbench.work({
+            closePictures()
+            val name = "${sample}_x$scale.png"
+            if (name !in assets.list("samples").orEmpty()) {
+                throw Refusal("no sample was made smaller by $scale; open a photo instead")
+            }
+            Picture(photos.asset("samples/$name"), photos.asset("samples/${sample}_hr.png"), sample, null)
+        }, ::say, ::show)
     }
 
     private fun show(fresh: Picture) {
@@ -236,7 +239,8 @@ class MainActivity : Activity() {
         Workbench.work({ Workbench.load(chosen) }, ::say) { loaded ->
             model = chosen
             say("${loaded.manifest.title()} on ${loaded.choice.describe()}")
-            upscale()
+            val sample = picture?.takeIf { it.hr != null }?.name
+            if (sample == null) upscale() else openSample(sample)
         }
     }
 

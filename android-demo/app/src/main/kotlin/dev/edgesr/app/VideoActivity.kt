@@ -29,7 +29,7 @@ class VideoActivity : Activity() {
         super.onCreate(state)
         setContentView(R.layout.live)
         overlay = findViewById(R.id.overlay)
-        live = Live(findViewById(R.id.picture), overlay)
+        live = Live(findViewById(R.id.picture), overlay, video = true)
         val intent = Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("video/*")
         if (state == null) startActivityForResult(intent, 1) else finish()
     }

@@ -26,7 +26,7 @@ class Loaded(val model: Model, val choice: Choice, val codec: Codec, val initMs:
  * turning the phone or opening the camera loads nothing anew.
  */
 object Workbench {
-    /** Models that take any size get tiles of this one. */
+    /** Models that take any size get tiles of their recorded output's, else of this. */
     private const val TILE_HEIGHT = 192
     private const val TILE_WIDTH = 256
 
@@ -62,7 +62,8 @@ object Workbench {
 
     /** To be called on the model's thread. */
     fun load(model: Model): Loaded {
-        val manifest = (model.manifest ?: throw Refusal(model.refusal.orEmpty())).sized(TILE_HEIGHT, TILE_WIDTH)
+        val read = model.manifest ?: throw Refusal(model.refusal.orEmpty())
+        val manifest = read.sized(read.golden?.height ?: TILE_HEIGHT, read.golden?.width ?: TILE_WIDTH)
         loaded?.choice?.engine?.close()
         loaded = null
         val start = System.nanoTime()

@@ -42,6 +42,9 @@ object Golden {
     fun check(engine: Engine, codec: Codec): Parity {
         val manifest = engine.manifest
         val golden = manifest.golden ?: throw Refusal("${manifest.artifact} has no recorded output; export it again")
+        if (manifest.height != golden.height || manifest.width != golden.width) {
+            throw Refusal("the output was recorded for tiles of ${golden.width}x${golden.height}, not for these")
+        }
         codec.encode(pattern(golden.height, golden.width, manifest.channels), engine.input())
         engine.run()
         return compare(engine.output(), manifest, golden)

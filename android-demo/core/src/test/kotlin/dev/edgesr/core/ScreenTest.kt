@@ -47,6 +47,8 @@ class ScreenTest {
         }
         val grey = Yuv.rgb(plane(8, 1, 0, 128, 200, 255), plane(8, 2, 128), plane(8, 2, 128), 0, 0, 2, 2)
         assertArrayEquals(byteArrayOf(0, 0, 0, -128, -128, -128, -56, -56, -56, -1, -1, -1), grey)
+        val film = Yuv.rgb(plane(8, 1, 16, 235), plane(8, 2, 128), plane(8, 2, 128), 0, 0, 2, 1, video = true)
+        assertArrayEquals(byteArrayOf(0, 0, 0, -1, -1, -1), film)
         val red = Yuv.rgb(plane(8, 1, 76), plane(8, 2, 85), plane(8, 2, 255), 0, 0, 1, 1)
         assertTrue((red[0].toInt() and 255) > 250 && red[1] in 0..3 && red[2] in 0..3)
     }
