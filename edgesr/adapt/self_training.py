@@ -26,6 +26,9 @@ from edgesr.models.mzsr import MZSR
 _SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6)
 """Fathers: copies of the image at these sizes, the larger ones drawn more often."""
 
+_WARM_UP = 50
+"""Steps."""
+
 
 @dataclass(frozen=True)
 class SelfTraining:
@@ -39,9 +42,14 @@ class SelfTraining:
     seed: int = 0
 
     def rate_at(self, step: int) -> float:
-        """A cosine down to `final_rate`."""
+        """A cosine down to `final_rate`; before it a warm-up.
+
+        Adam's first steps are as large as its later ones, and from a last layer of zeros they
+        would throw the image off so far that the layers before it die.
+        """
+        warm = min(1.0, (step + 1) / _WARM_UP)
         cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
-        return self.final_rate + (self.rate - self.final_rate) * cosine
+        return warm * (self.final_rate + (self.rate - self.final_rate) * cosine)
 
 
 def self_train(

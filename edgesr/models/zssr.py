@@ -14,14 +14,11 @@ from torch import nn
 from edgesr.models.mzsr import MZSR
 
 
-def zssr(scale: int, *, seed: int = 0) -> MZSR:
+def zssr(scale: int, *, channels: int = 64, layers: int = 8, seed: int = 0) -> MZSR:
     """An untrained network that begins as bicubic enlargement: its last convolution is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = MZSR(scale)
-        for conv in module.convs:
-            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
-            nn.init.kaiming_normal_(conv.weight)
-            nn.init.zeros_(conv.bias)
-        nn.init.zeros_(module.convs[-1].weight)  # type: ignore[arg-type]
+        module = MZSR(scale, channels, layers)
+    for parameter in module.convs[-1].parameters():
+        nn.init.zeros_(parameter)
     return module
