@@ -19,7 +19,8 @@ from torch import Tensor
 
 from edgesr.data.bicubic import crop_to_multiple, imresize
 from edgesr.data.colour import split
-from edgesr.data.images import SUFFIXES, read_image, written_beside
+from edgesr.data.images import written_beside
+from edgesr.data.sources import Photo, photos
 from edgesr.errors import BadFileError, UsageError
 from edgesr.manifest import write_atomically
 
@@ -33,20 +34,14 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
     Raises:
         BadFileError: a folder is missing, or there is no image.
     """
-    for folder in folders:
-        if not folder.is_dir():
-            raise BadFileError(f"no such folder: {folder}")
-    found = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise BadFileError(f"no images below {', '.join(map(str, folders))}")
-    return found
+    return [photo.path for photo in photos(folders)]
 
 
 class PatchCache:
     """HR images and their MATLAB-bicubic LR versions at one scale, memory-mapped.
 
     Args:
-        folders: searched for images.
+        folders: searched for images; LMDB databases of `edgesr.data.sources.pack` count as such.
         scale: enlargement to train for.
         cache: folder for the decoded copies; reused when files and scale are the same.
         kept: how many images, evenly spread over the list, are kept from `batch` and given by
@@ -59,13 +54,13 @@ class PatchCache:
 
     def __init__(self, folders: Sequence[Path], scale: int, cache: Path, *, kept: int = 0) -> None:
         self.scale = scale
-        paths = find_images(folders)
-        listing = json.dumps([[str(p), p.stat().st_size] for p in paths] + [scale])
+        found = photos(folders)
+        listing = json.dumps([[photo.name, photo.size] for photo in found] + [scale])
         stem = cache / f"x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
         index = stem.with_suffix(".json")
         if not index.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            _build(paths, scale, stem)
+            _build(found, scale, stem)
         self.shapes: list[tuple[int, int]] = [tuple(s) for s in json.loads(index.read_text())]
         self._hr = np.memmap(stem.with_suffix(".hr"), np.uint8, "r")
         self._lr = np.memmap(stem.with_suffix(".lr"), np.uint8, "r")
@@ -141,14 +136,14 @@ def luma(rgb: Tensor) -> Tensor:
     return torch.from_numpy(split(pixels)[0]).permute(0, 3, 1, 2).float() / 255
 
 
-def _build(paths: Sequence[Path], scale: int, stem: Path) -> None:
+def _build(found: Sequence[Photo], scale: int, stem: Path) -> None:
     shapes = []
     with (
         written_beside(stem.with_suffix(".hr")) as hr_file,
         written_beside(stem.with_suffix(".lr")) as lr_file,
     ):
-        for path in paths:
-            hr = crop_to_multiple(read_image(path).pixels, scale)
+        for photo in found:
+            hr = crop_to_multiple(photo.read(), scale)
             lr = imresize(hr, 1 / scale) if min(hr.shape[:2]) >= scale else hr[:0]
             if min(lr.shape[:2]) < _SMALLEST:
                 continue
@@ -157,7 +152,7 @@ def _build(paths: Sequence[Path], scale: int, stem: Path) -> None:
             lr_file.write(lr.tobytes())
     if not shapes:
         raise BadFileError(
-            f"all {len(paths)} images are too small: training at x{scale} needs sides of at least "
+            f"all {len(found)} images are too small: training at x{scale} needs sides of at least "
             f"{_SMALLEST * scale} pixels"
         )
     # Written last: an index says the two files are whole.
