@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgesr.adapt.step import adapt, as_batch, placed, rates
+from edgesr.adapt.step import RATE, adapt, as_batch, placed
 from edgesr.data.bicubic import imresize
 from edgesr.data.degradations.gaussian import SIZE, isotropic_gaussian
 from edgesr.data.images import Image, written_beside
@@ -142,7 +142,7 @@ def _checked(module: MZSR, shape: tuple[int, int], draft: Path, path: Path) -> T
     learner = Learner(draft)
     untouched = learner.save()
     before = learner.infer(image)
-    learner.adapt(image, kernel, rates(1)[0])
+    learner.adapt(image, kernel, RATE)
     after = learner.infer(image)
     learner.restore(untouched)
     adapted = adapt(module, image, kernel, 1)

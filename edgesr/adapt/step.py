@@ -21,14 +21,10 @@ from edgesr.data.images import Image
 from edgesr.errors import UsageError
 from edgesr.models.mzsr import MZSR
 
-RATES = (0.02, 0.01, 0.01, 0.01)
-"""Of the first steps; the paper's code goes on with the last one's half."""
-LATE_RATE = 0.005
-
-
-def rates(steps: int) -> tuple[float, ...]:
-    """The learning rate of each step."""
-    return (RATES + (LATE_RATE,) * steps)[:steps]
+RATE = 0.05
+"""Of every step: what the shipped weights were meta-trained with."""
+LEARNED_SIDE = 512
+"""Pixels: of larger images the middle is learned from. A step needs 4 KB for each pixel of it."""
 
 
 def son_of(image: Image, kernel: Kernel, scale: int, method: Method = "direct") -> Image:
@@ -71,20 +67,26 @@ def adapt(
         module: from `edgesr.load("mzsr-x2")`.
         image: uint8 HxWx3, low resolution.
         kernel: the blur it was made with, sum 1.
-        steps: of gradient descent on the whole image; 0 learns nothing.
+        steps: of gradient descent on the whole image, of a large one on its middle; 0 learns
+            nothing.
         method: what followed the blur: `direct` subsampling or `bicubic` reduction.
 
     Raises:
         UsageError: the image is smaller than the kernel.
     """
     adapting = placed(module, kernel, method).train().requires_grad_(True)
-    image = crop_to_multiple(image, module.scale)
+    image = crop_to_multiple(_middle(image), module.scale)
     low, high = as_batch(son_of(image, kernel, module.scale, method)), as_batch(image)
     weights: Weights = dict(adapting.named_parameters())
-    for after in adapted(adapting, weights, low, high, rates(steps)):
+    for after in adapted(adapting, weights, low, high, [RATE] * steps):
         weights = after
     adapting.load_state_dict(weights)
     return adapting.eval().requires_grad_(False)
+
+
+def _middle(image: Image) -> Image:
+    top, left = (max(0, side - LEARNED_SIDE) // 2 for side in image.shape[:2])
+    return image[top : top + LEARNED_SIDE, left : left + LEARNED_SIDE]
 
 
 def enlarge(module: nn.Module, image: Image) -> Image:

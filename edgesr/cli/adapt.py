@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgesr.data.degradations.gaussian import Kernel, Method
     from edgesr.data.images import Image
     from edgesr.models.mzsr import MZSR
+    from edgesr.network import Network
 
 _SELF_TRAINED = "zssr-x"
 
@@ -50,19 +51,20 @@ def adapt_command(
 
     import torch
 
-    from edgesr.adapt.step import enlarge, placed
+    from edgesr.adapt.step import placed
     from edgesr.cli.output import say, show_table
     from edgesr.data.images import check_output, read_image, write_image
     from edgesr.errors import UsageError
     from edgesr.metrics.consistency import lr_consistency
+    from edgesr.runtime import NetworkSession, upscale
 
     if reduction not in ("direct", "bicubic"):
         raise UsageError(f"no reduction `{reduction}`; choose direct or bicubic")
     method: Method = reduction  # type: ignore[assignment]
     torch.set_num_threads(threads or os.cpu_count() or 1)
     picture = read_image(source)
-    network = _network(model)
-    scale = network.scale
+    network, module = _network(model)
+    scale = module.scale
     target = target or source.with_name(f"{source.stem}-x{scale}.png")
     height, width = picture.pixels.shape[:2]
     check_output(picture, target, height * scale, width * scale, force=force)
@@ -72,11 +74,13 @@ def adapt_command(
     if save_kernel is not None:
         _save(blur, save_kernel, force=force)
     began = time.perf_counter()
-    learned = _learned(network, model, picture.pixels, blur, method, steps)
+    learned = _learned(module, model, picture.pixels, blur, method, steps)
     seconds = time.perf_counter() - began
-    pixels = enlarge(learned, picture.pixels)
+    plain, pixels = (
+        upscale(NetworkSession(network.with_module(each)), picture.pixels)
+        for each in (placed(module, blur, method).eval(), learned)
+    )
     write_image(picture.with_pixels(pixels), target, force=force)
-    plain = enlarge(placed(network, blur, method).eval(), picture.pixels)
     row = {
         "file": str(target),
         "kernel": how,
@@ -88,24 +92,26 @@ def adapt_command(
     show_table([row], title=f"{source.name} x{scale}", footer=footer, as_json=as_json)
 
 
-def _network(model: str) -> MZSR:
+def _network(model: str) -> tuple[Network, MZSR]:
     from edgesr.errors import UsageError
     from edgesr.models.intake import load
     from edgesr.models.mzsr import MZSR
     from edgesr.models.zssr import zssr
+    from edgesr.network import Network
 
     if model.startswith(_SELF_TRAINED):
         scale = model.removeprefix(_SELF_TRAINED)
         if scale not in ("2", "3", "4"):
             raise UsageError(f"`{model}`: choose zssr-x2, zssr-x3 or zssr-x4")
-        return zssr(int(scale)).requires_grad_(False)
-    module = load(model).module
-    if not isinstance(module, MZSR):
+        module = zssr(int(scale)).eval().requires_grad_(False)
+        return Network(module, model, int(scale)), module
+    network = load(model)
+    if not isinstance(network.module, MZSR):
         raise UsageError(
             f"`{model}` does not adapt: its weights were not trained for it. Take mzsr-x2 or "
             "zssr-x2 (`edgesr upscale` runs the others)"
         )
-    return module
+    return network, network.module
 
 
 def _kernel(given: str, image: Image, scale: int) -> tuple[Kernel, str]:
@@ -134,7 +140,7 @@ def _save(kernel: Kernel, path: Path, *, force: bool) -> None:
 
 
 def _learned(
-    network: MZSR,
+    module: MZSR,
     model: str,
     image: Image,
     kernel: Kernel,
@@ -146,11 +152,11 @@ def _learned(
     from edgesr.cli.output import progress
 
     if not model.startswith(_SELF_TRAINED):
-        return adapt(network, image, kernel, 1 if steps is None else steps, method=method)
+        return adapt(module, image, kernel, 1 if steps is None else steps, method=method)
     schedule = SelfTraining() if steps is None else SelfTraining(steps=steps)
-    learned = network
+    learned = module
     with progress("learning from the picture", schedule.steps) as (bar, task):
-        learners = self_train(network, image, kernel, schedule, method=method)
+        learners = self_train(module, image, kernel, schedule, method=method)
         for learned in learners:  # noqa: B007  (always the same one, a step further)
             bar.advance(task)
     return learned

@@ -76,7 +76,7 @@ def export_command(
             help="Enlargement, where name and weights leave it open: 2, 1.5, 2.2x4.2 (height x "
             "width); several for one TFLite file with a signature each: 2,3,4; `any` for an ONNX "
             "or OpenVINO file that takes it as an input."
-        ),,
+        ),
     ] = None,
     allow_border: Annotated[
         bool, typer.Option("--allow-border", help="Collapse even where border pixels change.")
@@ -99,6 +99,12 @@ def export_command(
     from edgesr.scales import parse_scale
     from edgesr.targets import find_target
 
+    if training:
+        _export_training(
+            model, target, precision, parse_shape(shape, (128, 128)), out, force=force,
+            as_json=as_json,
+        )  # fmt: skip
+        return
     default = None if find_target(target).dynamic else (360, 640)
     if scale == "any" or (scale and "," in scale):
         _export_many(
