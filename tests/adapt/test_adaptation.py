@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from edgesr.adapt.meta import MetaSchedule, adapted, meta_loss, meta_train
 from edgesr.adapt.self_training import SelfTraining, self_train
-from edgesr.adapt.step import adapt, as_batch, enlarge, placed, rates, son_of
+from edgesr.adapt.step import RATE, adapt, as_batch, enlarge, placed, son_of
 from edgesr.adapt.tasks import KernelTasks
 from edgesr.data.bicubic import imresize
 from edgesr.data.datasets import dataset
@@ -46,7 +46,7 @@ def test_one_step_is_plain_gradient_descent_on_the_reduced_image(tiny, photo):
     F.l1_loss(by_hand(son), low).backward()
     with torch.no_grad():
         for ours, parameter in zip(learned.parameters(), by_hand.parameters(), strict=True):
-            torch.testing.assert_close(ours, parameter - rates(1)[0] * parameter.grad)
+            torch.testing.assert_close(ours, parameter - RATE * parameter.grad)
 
 
 def test_the_given_network_stays_as_it_is(tiny, photo):
