@@ -237,9 +237,7 @@ def _export_many(
     if target != "tflite" or shape is None:
         raise UsageError("several scales in one file are signatures of TFLite: --target tflite")
     networks = [load(model, scale=parse_scale(one)) for one in scale.split(",")]
-    merged = export_scales(
-        networks, shape=shape, out=out, precision=precision, io=io, force=force
-    )
+    merged = export_scales(networks, shape=shape, out=out, precision=precision, io=io, force=force)
     row = {
         "file": str(merged.path),
         "signatures": ", ".join(merged.signatures),
