@@ -22,10 +22,16 @@ from torch import fx
 from edgesr.analysis import macs, parameters, receptive_field
 from edgesr.collapse import Certificate, collapse
 from edgesr.data.images import Image
-from edgesr.errors import EnvironmentLimitError, OutputExistsError, UsageError
+from edgesr.errors import (
+    EnvironmentLimitError,
+    OutputExistsError,
+    UnsupportedError,
+    UsageError,
+)
 from edgesr.graph import shapes, trace
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
 from edgesr.network import Network
+from edgesr.scales import period, scale_text
 from edgesr.targets import Forms, Precision, Target, find_target
 
 Shape = tuple[int, int]
@@ -159,6 +165,13 @@ def file_name(network: Network, target: Target, precision: str, shape: Shape | N
 def _lowered(
     network: Network, forms: Forms, allow_border: bool
 ) -> tuple[fx.GraphModule, Network, Certificate]:
+    folds = getattr(network.module, "folds", None)
+    if folds is not None and not folds():
+        raise UnsupportedError(
+            f"x{scale_text(network.scale)} repeats only every {period(network.scale)} input "
+            "pixels: its filters would hold millions of numbers. Choose a scale of smaller numbers "
+            "(halves, fifths), or write one ONNX or OpenVINO file for all with --scale any"
+        )
     with warnings.catch_warnings():
         # torch's own, on copying a graph that was traced before.
         warnings.simplefilter("ignore", FutureWarning)

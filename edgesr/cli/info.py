@@ -41,17 +41,17 @@ def about(what: str, architecture: str | None = None) -> dict[str, Any]:
     """Facts about a registered network, with or without weights, or about a checkpoint."""
     from edgesr.analysis import analyse, deployed, sketch
     from edgesr.graph import trace
-    from edgesr.models import entries
-    from edgesr.models.intake import load, shipped_names
+    from edgesr.models import entries, parse_name
+    from edgesr.models.intake import has_weights, load
 
-    names = {f"{entry.name}-x{s}": entry for entry in entries().values() for s in entry.scales}
-    if what in names and what not in shipped_names():
+    names = {entry.named(s): entry for entry in entries().values() for s in entry.scales}
+    if what in names and not has_weights(names[what], parse_name(what)[1]):
         network, weights = sketch(what), "none shipped; give a checkpoint file"
     else:
         network = load(what, architecture=architecture)
         weights = "shipped with edgesr" if what in names else what
         # A stranger's module may keep constants where only a trace finds them.
-        known = network.name in names
+        known = network.name in names or hasattr(network.module, "collapsed")
         network = network.with_module(deployed(network.module) if known else trace(network))
     cost = analyse(network)
     entry = names.get(network.name)

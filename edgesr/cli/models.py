@@ -32,21 +32,20 @@ def models_command(
     from edgesr.cli.output import show_table
     from edgesr.errors import UsageError
     from edgesr.models import entries
-    from edgesr.models.intake import shipped_names
+    from edgesr.models.intake import has_weights
 
-    shipped = shipped_names()
     rows = []
     for entry in entries().values():
         if name not in entry.name:
             continue
-        weights = [s for s in entry.scales if f"{entry.name}-x{s}" in shipped]
+        weights = [s for s in entry.scales if has_weights(entry, s)]
         # The scale that has weights says most; one scale is enough to choose by.
         for scale in entry.scales if name else (weights or entry.scales)[:1]:
             cost = analyse(sketch(f"{entry.name}-x{scale}"))
             rows.append(
                 {
                     "name": entry.name,
-                    "scales": " ".join(f"x{s}" for s in entry.scales),
+                    "scales": "any" if entry.any_scale else " ".join(f"x{s}" for s in entry.scales),
                     "scale": f"x{scale}",
                     "parameters": cost.parameters,
                     "gmacs": cost.macs / 1e9,

@@ -78,6 +78,11 @@ def shipped_names() -> list[str]:
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
 
 
+def has_weights(entry: Entry, scale: Scale) -> bool:
+    """Whether weights of this network come with edgesr."""
+    return (entry.name if entry.any_scale else entry.named(scale)) in shipped_names()
+
+
 def _untrained(name: str) -> Network:
     """The same random weights every time; the name says so wherever it is printed."""
     with torch.random.fork_rng(devices=[]):

@@ -3,8 +3,8 @@
 Hu et al., "Meta-SR: A Magnification-Arbitrary Network for Super-Resolution", CVPR 2019. Output
 pixel `i` belongs to input pixel `floor(i / r)` (location projection, section 3.2); two fully
 connected layers read `(i / r - floor(i / r), j / r - floor(j / r), 1 / r)` and give the filter of
-3x3 inputs (weight prediction, eq. 5 and 6). One scale both ways. The paper's best body is RDN; here EDSR
-(baseline), its second one, and Plain.
+3x3 inputs (weight prediction, eq. 5 and 6). One scale both ways. The paper's best body is RDN; here
+EDSR (baseline), its second one, and Plain.
 """
 
 from __future__ import annotations
