@@ -60,6 +60,10 @@ def eval_command(
         Path | None, typer.Option(help="Folder to write the enlarged images to, as PNG.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite saved images.")] = False,
+    ray: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Spread images over a Ray cluster: auto, HOST:PORT."),
+    ] = "",
     summary: Annotated[bool, typer.Option("--summary", help="Only mean and worst.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -73,18 +77,22 @@ def eval_command(
     """
     from edgesr.cli.output import progress, show_table
     from edgesr.data.datasets import dataset
+    from edgesr.errors import UsageError
     from edgesr.evaluate import evaluate
     from edgesr.metrics.psnr import LITERATURE, RGB
     from edgesr.scales import parse_scale, scale_text
 
-    if _side_by_side(model, precisions, source, target):
+    side_by_side = _side_by_side(model, precisions, source, target)
+    if ray and (side_by_side or save or model == "bicubic"):
+        raise UsageError("--ray spreads one model's images; leave --precisions and --save out")
+    if side_by_side:
         _show_precisions(
             model, data, source, target, runtime, threads,
             rgb=rgb, save=save, force=force, summary=summary, as_json=as_json,
         )  # fmt: skip
         return
     asked = parse_scale(scale) if scale else None
-    subject = _subject(model, asked, runtime, threads)
+    subject = None if ray else _subject(model, asked, runtime, threads)
     images = dataset(data)
     targets = _targets(images.labels, save, force)
     protocols = (LITERATURE, RGB) if rgb else (LITERATURE,)
@@ -95,7 +103,16 @@ def eval_command(
                 _save(sr, targets[label], force)
             bar.advance(task)
 
-        report = evaluate(subject, images, asked, protocols, name=model, seen=seen)
+        if subject is None:
+            from edgesr.benchmarks.suite.ray_pool import RayPool
+            from edgesr.benchmarks.suite.spread import evaluate_on
+
+            report = evaluate_on(
+                RayPool(ray), model, images, asked, protocols, runtime=runtime,
+                seen=lambda _label: bar.advance(task),
+            )  # fmt: skip
+        else:
+            report = evaluate(subject, images, asked, protocols, name=model, seen=seen)
     rows = report.rows()
     columns = {"image": "image", "psnr_y": "PSNR Y", "ssim_y": "SSIM Y"}
     columns |= {"bicubic_y": "bicubic", "gain_y": "gain", "lr": "LR"}
