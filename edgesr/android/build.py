@@ -24,7 +24,7 @@ from edgesr.data.datasets import dataset
 from edgesr.errors import BadFileError, OutputExistsError, UsageError
 from edgesr.export import export
 from edgesr.export.compile.environments import cache_folder
-from edgesr.manifest import manifest_path, read_manifest
+from edgesr.manifest import manifest_path, read_manifest, write_atomically
 
 BUNDLED = ("plain-m-x3", "plain-m-x2")
 """Networks in the app when none are named; int8."""
@@ -86,7 +86,7 @@ def build(
             files |= _libraries(abi, litert)
         tell("models and samples")
         files |= _models(models, work, tflite=litert is not None)
-        files |= _samples()
+        files |= samples()
         tell("packing and signing")
         apk.pack(base, work / "draft.apk", files)
         signed = work / "signed.apk"
@@ -95,6 +95,28 @@ def build(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(signed.read_bytes())
     return checked
+
+
+def write_assets(folder: Path, models: Sequence[Path] = (), *, force: bool = False) -> list[Path]:
+    """What Gradle bundles: models for both runtimes, and samples.
+
+    Args:
+        folder: `assets` of the app; its `models` and `samples` are written.
+        models: exported files; none: two shipped networks are exported.
+
+    Raises:
+        OutputExistsError: there are some already, and not `force`.
+    """
+    if not force and any((folder / name).exists() for name in ("models", "samples")):
+        raise OutputExistsError(f"{folder} has models or samples already; --force overwrites them")
+    with tempfile.TemporaryDirectory(prefix="edgesr-assets-") as work:
+        files = _models(models, Path(work), tflite=True) | samples()
+    written = []
+    for name, content in files.items():
+        path = folder / Path(name).relative_to("assets")
+        write_atomically(path, content)
+        written.append(path)
+    return written
 
 
 def _classes(work: Path) -> list[Path]:
@@ -108,15 +130,19 @@ def _libraries(abi: str, litert: Path | None) -> dict[str, bytes]:
     files = {f"lib/{abi}/{NAME}": android_library(abi).read_bytes()}
     with zipfile.ZipFile(part("ort", "onnxruntime.aar")) as aar:
         files[f"lib/{abi}/libonnxruntime.so"] = aar.read(f"jni/{abi}/libonnxruntime.so")
-    if litert is not None:
-        try:
-            with zipfile.ZipFile(litert) as aar:
-                ours = [n for n in aar.namelist() if n.startswith(f"jni/{abi}/lib")]
-                files |= {f"lib/{abi}/{Path(name).name}": aar.read(name) for name in ours}
-        except (OSError, zipfile.BadZipFile) as error:
-            raise BadFileError(f"{litert} is no .aar: {error}") from error
-        if f"lib/{abi}/libLiteRt.so" not in files:
-            raise BadFileError(f"{litert} holds no libLiteRt.so for {abi}")
+    return files if litert is None else files | _litert(abi, litert)
+
+
+def _litert(abi: str, aar: Path) -> dict[str, bytes]:
+    """LiteRT's libraries for this processor: the runtime, and accelerators that came with it."""
+    try:
+        with zipfile.ZipFile(aar) as archive:
+            ours = [name for name in archive.namelist() if name.startswith(f"jni/{abi}/lib")]
+            files = {f"lib/{abi}/{Path(name).name}": archive.read(name) for name in ours}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadFileError(f"{aar} is no .aar: {error}") from error
+    if f"lib/{abi}/libLiteRt.so" not in files:
+        raise BadFileError(f"{aar} holds no libLiteRt.so for {abi}")
     return files
 
 
@@ -135,7 +161,7 @@ def _models(models: Sequence[Path], work: Path, *, tflite: bool) -> dict[str, by
     return files
 
 
-def _samples() -> dict[str, bytes]:
+def samples() -> dict[str, bytes]:
     """The middle of shipped photos, and what bicubic makes of them for each scale."""
     files = {}
     for name, image in islice(dataset("samples"), SAMPLES):

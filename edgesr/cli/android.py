@@ -73,6 +73,25 @@ def build_command(
     show_table([row if as_json else shown], as_json=as_json)
 
 
+@app.command("assets")
+def assets_command(
+    out: Annotated[Path, typer.Option(help="The app's folder of assets.")] = Path(
+        "android-demo/app/src/main/assets"
+    ),
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="File to bundle; repeatable. Default: plain-m-x3 and -x2, int8."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write models and samples for a build with Gradle."""
+    from edgesr.android.build import write_assets
+    from edgesr.cli.output import say
+
+    for path in write_assets(out, model or [], force=force):
+        say(f"edgesr: {path}")
+
+
 @app.command("install")
 def install_command(
     apk: Annotated[Path, typer.Argument(help="The APK.")] = Path("out/edgesr.apk"),
