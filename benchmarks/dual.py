@@ -55,9 +55,7 @@ def bench(
                 engine=Engine(),
             )  # fmt: skip
             student = Unit(average, network.value_range)
-            consistent = [
-                lr_consistency(enlarge(student, lr, "rgb"), lr, SCALE) for lr, _ in judge.pairs
-            ]
+            consistent = [lr_consistency(enlarge(student, lr, "rgb"), lr) for lr, _ in judge.pairs]
             score = judge(student)
             rows.append(
                 {

@@ -149,7 +149,7 @@ def evaluate(
                 label, hr.shape[0], hr.shape[1],
                 {p.colour: _score(sr, hr, scale, p) for p in protocols},
                 {p.colour: _score(enlarged, hr, scale, p) for p in protocols},
-                lr_consistency(sr, lr, scale),
+                lr_consistency(sr, lr),
             )
         )  # fmt: skip
     subject_name = name or (manifest.artifact or manifest.network if manifest else "function")

@@ -98,7 +98,7 @@ def _fit(power: Tensor, rows: Tensor, columns: Tensor, scale: int) -> Estimate:
     unknown.requires_grad_()
     optimizer = torch.optim.LBFGS([unknown], max_iter=200, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def loss() -> float:
         optimizer.zero_grad()
         height, slope, across, down, mixed = unknown
         # |L' f|^2 with covariance L L'.
@@ -106,11 +106,12 @@ def _fit(power: Tensor, rows: Tensor, columns: Tensor, scale: int) -> Estimate:
         bands = torch.exp(height - slope * torch.log(distance) - 4 * math.pi**2 * spread) * inside
         model = bands.sum(0) + _ROUNDING
         prior = ((slope - _SLOPE) / _SLOPE_SPREAD) ** 2 / 2
-        value = (torch.log(model) + power / model).mean() + prior * _PRIOR_WEIGHT / len(power)
+        fit = (torch.log(model) + power / model).mean()
+        value: Tensor = fit + prior * _PRIOR_WEIGHT / len(power)
         value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return float(value.detach())
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     _, _, across, down, mixed = unknown.detach().tolist()
     covariance = np.array([[across**2, across * mixed], [across * mixed, mixed**2 + down**2]])
     (small, large), axes = np.linalg.eigh(covariance)

@@ -85,8 +85,8 @@ def adapt_command(
         "file": str(target),
         "kernel": how,
         "learning s": seconds,
-        "LR before": lr_consistency(plain, picture.pixels, scale, kernel=blur, method=method),
-        "LR after": lr_consistency(pixels, picture.pixels, scale, kernel=blur, method=method),
+        "LR before": lr_consistency(plain, picture.pixels, kernel=blur, method=method),
+        "LR after": lr_consistency(pixels, picture.pixels, kernel=blur, method=method),
     }
     footer = "LR: PSNR of the output, blurred and reduced again, against the picture (dB)"
     show_table([row], title=f"{source.name} x{scale}", footer=footer, as_json=as_json)

@@ -10,39 +10,35 @@ from __future__ import annotations
 
 from edgesr.data.bicubic import imresize
 from edgesr.data.degradations.gaussian import Kernel, Method, blur_downscale
-from edgesr.errors import UnsupportedError
+from edgesr.errors import SizeMismatchError
 from edgesr.metrics.psnr import Image, Protocol, psnr
-from edgesr.scales import Scale, factors, scale_text
 
 ON_INPUT = Protocol(colour="Y", shave=2)
 """Two pixels of the low-resolution border are cut: there the reduction mirrors."""
 
 
 def lr_consistency(
-    sr: Image,
-    lr: Image,
-    scale: Scale,
-    *,
-    kernel: Kernel | None = None,
-    method: Method = "direct",
+    sr: Image, lr: Image, *, kernel: Kernel | None = None, method: Method = "direct"
 ) -> float:
     """PSNR in dB, on luma, between the reduced output and the input.
 
     Args:
-        sr: uint8 sH x sW x 3.
-        lr: uint8 H x W x 3, what `sr` was made from.
-        scale: their ratio.
+        sr: uint8 H' x W' x 3.
+        lr: uint8 H x W x 3, what `sr` was made from; their sizes say the scale.
         kernel: the blur of the reduction; None is MATLAB's bicubic reduction.
         method: what follows the blur.
 
     Raises:
-        SizeMismatchError: the reduced output is not of the input's size.
+        SizeMismatchError: the output is smaller than the input; after a blur, no whole multiple.
     """
+    rows, columns = lr.shape[0] / sr.shape[0], lr.shape[1] / sr.shape[1]
+    if max(rows, columns) > 1:
+        raise SizeMismatchError(
+            f"the output is {sr.shape[1]}x{sr.shape[0]}, smaller than its input, "
+            f"{lr.shape[1]}x{lr.shape[0]}"
+        )
     if kernel is None:
-        vertical, horizontal = factors(scale)
-        reduced = imresize(sr, (1 / vertical, 1 / horizontal))
+        reduced = imresize(sr, (rows, columns))
     else:
-        if not isinstance(scale, int):
-            raise UnsupportedError(f"a blur is reduced by whole steps, not by {scale_text(scale)}")
-        reduced = blur_downscale(sr, kernel, scale, method)
-    return psnr(reduced, lr, scale, ON_INPUT)
+        reduced = blur_downscale(sr, kernel, round(1 / rows), method)
+    return psnr(reduced, lr, 1, ON_INPUT)

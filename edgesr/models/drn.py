@@ -104,7 +104,7 @@ class DRN(nn.Module):
         self.register_buffer("mean", div2k_mean(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        image = self.tails[-1](self._levels(x)[-1]) + self.mean
+        image: Tensor = self.tails[-1](self._levels(x)[-1]) + self.mean
         # Clipped pixels would get no gradient.
         return image if self.training else image.clamp(0.0, 255.0)
 
