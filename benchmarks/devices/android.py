@@ -43,7 +43,7 @@ TIMEOUT = 600.0
 class Android:
     """One phone."""
 
-    suffixes = (".tflite",)
+    suffixes: tuple[str, ...] = (".tflite",)
     processes = 3
 
     def __init__(
