@@ -34,7 +34,7 @@ from edgesr.metrics.psnr import LITERATURE
 from edgesr.models import create
 from edgesr.models.intake import load
 from edgesr.network import Network
-from edgesr.train.distil import STRATEGIES, Teacher
+from edgesr.train.distil import STRATEGIES, Distillation, Teacher
 from edgesr.train.loop import Engine, Schedule, train
 from edgesr.train.objective import Objective, Reconstruction
 from edgesr.train.patches import PatchCache
@@ -86,9 +86,14 @@ class Cycle:
 
 
 def learn(
-    strategy: str, seed: int, setup: Setup, patches: Cycle, teacher: Teacher, folder: Path
-) -> Network:
-    """A student after both phases, the second with `strategy`, or plain, too."""
+    strategy: str, factor: float, seed: int, setup: Setup, patches: Cycle, teacher: Teacher,
+    folder: Path,
+) -> Network:  # fmt: skip
+    """A student after both phases, the second with `strategy`, or plain, too.
+
+    Args:
+        factor: on the strategy's own weight.
+    """
     torch.manual_seed(seed)
     student = create(setup.student)
     quiet_tail(student, setup.tail)
@@ -104,7 +109,9 @@ def learn(
         objective = STRATEGIES[strategy](student, teacher, **options)
     elif strategy != PLAIN:
         objective = STRATEGIES[strategy](student, teacher)
-    name = f"{strategy.replace(' ', '-')}-{seed}"
+    if isinstance(objective, Distillation):
+        objective.weight *= factor
+    name = f"{strategy.replace(' ', '-')}-{factor:g}-{seed}"
     return student.with_module(_phase(student, objective, 1, seed, setup, patches, folder / name))
 
 
@@ -138,8 +145,8 @@ def measure(network: Network, sets: dict[str, PsnrOn]) -> dict[str, float]:
 
 
 def run(
-    strategies: Sequence[str], seeds: Sequence[int], setup: Setup, teacher: Network,
-    cache: PatchCache, sets: dict[str, PsnrOn], work: Path, out: Path,
+    strategies: Sequence[str], factors: Sequence[float], seeds: Sequence[int], setup: Setup,
+    teacher: Network, cache: PatchCache, sets: dict[str, PsnrOn], work: Path, out: Path,
 ) -> Row:  # fmt: skip
     """Measure what is missing in `out`, seed by seed, and write it there after every row."""
     facts = {
@@ -156,15 +163,16 @@ def run(
         _write(document, out)
     asked = Teacher(teacher, POINTS, remember=setup.batches)
     patches = Cycle(cache, setup.batches)
-    done = {(row["strategy"], row["seed"]) for row in document["rows"]}
+    done = {(row["strategy"], row["factor"], row["seed"]) for row in document["rows"]}
     for seed in seeds:
-        for strategy in (PLAIN, *strategies):
-            if (strategy, seed) in done:
+        for strategy, factor in [(PLAIN, 1.0), *((s, f) for f in factors for s in strategies)]:
+            if (strategy, factor, seed) in done:
                 continue
             began = time.monotonic()
-            student = learn(strategy, seed, setup, patches, asked, work)
+            student = learn(strategy, factor, seed, setup, patches, asked, work)
             row = {
-                "strategy": strategy, "seed": seed, "psnr": measure(student, sets),
+                "strategy": strategy, "factor": factor, "seed": seed,
+                "psnr": measure(student, sets),
                 "seconds": round(time.monotonic() - began, 1),
             }  # fmt: skip
             document["rows"].append(row)
@@ -176,11 +184,15 @@ def _write(document: Row, out: Path) -> None:
     write_atomically(out, (json.dumps(document, indent=1) + "\n").encode())
 
 
-def gains(document: Row, strategy: str, name: str) -> list[float]:
+def gains(document: Row, strategy: str, factor: float, name: str) -> list[float]:
     """dB over plain training on set `name`, one figure per seed."""
     by_seed: dict[str, dict[int, float]] = {
-        kind: {r["seed"]: r["psnr"][name] for r in document["rows"] if r["strategy"] == kind}
-        for kind in (PLAIN, strategy)
+        kind: {
+            r["seed"]: r["psnr"][name]
+            for r in document["rows"]
+            if (r["strategy"], r["factor"]) == (kind, f)
+        }
+        for kind, f in ((PLAIN, 1.0), (strategy, factor))
     }
     both = sorted(by_seed[PLAIN].keys() & by_seed[strategy].keys())
     return [by_seed[strategy][seed] - by_seed[PLAIN][seed] for seed in both]
@@ -189,17 +201,22 @@ def gains(document: Row, strategy: str, name: str) -> list[float]:
 def markdown(document: Row) -> str:
     """The table: mean dB, and the gain over plain training with its spread over the seeds."""
     sets = list(document["teacher"]["psnr"])
-    columns = {"training": "training", "seeds": "seeds"}
+    columns = {"training": "training", "weight": "weight", "seeds": "seeds"}
     columns |= {key: text for n in sets for key, text in ((n, n), (f"{n} gain", "gain"))}
     rows: list[Row] = []
-    for kind in dict.fromkeys(row["strategy"] for row in document["rows"]):
-        own = [row["psnr"] for row in document["rows"] if row["strategy"] == kind]
-        title = kind if kind == PLAIN else STRATEGIES[kind].title
-        row: Row = {"training": title, "seeds": len(own)}
+    order = [PLAIN, *STRATEGIES]
+    figures: dict[tuple[str, float], list[dict[str, float]]] = {}
+    for done in sorted(document["rows"], key=lambda r: (order.index(r["strategy"]), -r["factor"])):
+        figures.setdefault((done["strategy"], done["factor"]), []).append(done["psnr"])
+    for (kind, factor), own in figures.items():
+        row: Row = {"training": PLAIN, "seeds": len(own)}
+        if kind != PLAIN:
+            weight = f"{STRATEGIES[kind].own_weight * factor:g}"
+            row |= {"training": STRATEGIES[kind].title, "weight": weight}
         for name in sets:
             row[name] = f"{statistics.fmean(psnr[name] for psnr in own):.2f}"
             if kind != PLAIN:
-                row[f"{name} gain"] = _gain(gains(document, kind, name))
+                row[f"{name} gain"] = _gain(gains(document, kind, factor, name))
         rows.append(row)
     teacher = document["teacher"]
     rows.append(
@@ -239,6 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=Setup.steps)
     parser.add_argument("--batches", type=int, default=Setup.batches)
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
+    parser.add_argument(
+        "--factors", nargs="+", type=float, default=[1.0], help="on the strategies' own weights"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", default=["set5", "set14"])
     parser.add_argument("--threads", type=int, default=1)
@@ -270,8 +290,8 @@ def _measured(chosen: argparse.Namespace) -> Row:
     teacher = load(chosen.teacher, architecture=chosen.architecture, scale=chosen.scale)
     cache = PatchCache(chosen.data, scale, chosen.cache)
     return run(
-        chosen.strategies, chosen.seeds, setup, teacher, cache, judges(chosen.sets, scale),
-        chosen.work, chosen.out,
+        chosen.strategies, chosen.factors, chosen.seeds, setup, teacher, cache,
+        judges(chosen.sets, scale), chosen.work, chosen.out,
     )  # fmt: skip
 
 

@@ -18,16 +18,14 @@ import torch
 from torch import Tensor
 
 from edgesr.errors import UsageError
-from edgesr.train.distil.strategy import Adapters, Distillation, Seen, mean_of, same_size
-
-
-def teachable(seen: Seen) -> Tensor:
-    """1 for patches whose teacher is better than their student, else 0; N values."""
-    errors = [
-        (image - seen.hr).abs().mean((1, 2, 3))
-        for image in (seen.teacher_image, seen.student_image.detach())
-    ]
-    return (errors[0] < errors[1]).float()
+from edgesr.train.distil.strategy import (
+    Adapters,
+    Distillation,
+    Seen,
+    better,
+    mean_of,
+    same_size,
+)
 
 
 def contrast(student: Tensor, teacher: Tensor) -> Tensor:
@@ -56,6 +54,6 @@ class FACD(Distillation):
         self.adapt = Adapters(self)
 
     def knowledge(self, seen: Seen) -> Tensor:
-        worth = teachable(seen)
+        worth = better(seen.teacher_image, seen.student_image.detach(), seen.hr)
         pairs = zip(self.adapt(seen.student_maps), seen.teacher_maps, strict=True)
         return mean_of([(worth * contrast(*same_size(s, t))).mean() for s, t in pairs])

@@ -120,6 +120,12 @@ def same_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+def better(one: Tensor, other: Tensor, hr: Tensor) -> Tensor:
+    """1 for the patches on which `one` is nearer to the original than `other`, else 0; N values."""
+    errors = [(image - hr).abs().mean((1, 2, 3)) for image in (one, other)]
+    return (errors[0] < errors[1]).float()
+
+
 def mean_of(values: list[Tensor]) -> Tensor:
     """The mean of scalars, one per pair of maps."""
     return torch.stack(values).mean()

@@ -7,9 +7,10 @@ teacher, given the original reduced by 2, teaches a x4 student (after Yoon et al
 Access 2023, whose teacher sees the high-resolution image).
 
     assistant:  |sr_A - hr| + |sr_A - sr_T|
-    student:    |sr_S - stop(sr_A)|
+    student:    |sr_S - stop(sr_A)| on the patches where sr_A is nearer to hr than sr_S
 
-The assistant learns along and vanishes; nothing flows from the student into it.
+The assistant learns along and vanishes; nothing flows from the student into it. It may know less
+than its student at first, hence the choice of patches, which is ours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from edgesr.errors import UsageError
 from edgesr.network import Network
-from edgesr.train.distil.strategy import Distillation, Seen
+from edgesr.train.distil.strategy import Distillation, Seen, better
 from edgesr.train.distil.teacher import Teacher
 from edgesr.train.losses import l1
 from edgesr.train.unit import Unit
@@ -60,7 +61,10 @@ class TAS(Distillation):
     def knowledge(self, seen: Seen) -> Tensor:
         image = self.assistant(seen.lr)
         own = l1(image, seen.hr) + l1(image, seen.teacher_image)
-        return l1(seen.student_image, image.detach()) + own
+        target = image.detach()
+        worth = better(target, seen.student_image.detach(), seen.hr)
+        distance = (seen.student_image - target).abs().mean((1, 2, 3))
+        return (worth * distance).mean() + own
 
 
 def reduced(hr: Tensor, scale: int | tuple[float, float]) -> Tensor:
