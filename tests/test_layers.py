@@ -41,7 +41,7 @@ RANKS = {
     "edgesr.benchmarks": 10,
     "edgesr.benchmarks.fuzz": 11,
     "edgesr.android": 11,
-    "edgesr.cli": 12,
+    "edgesr.cli": 11,
 }
 
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from edgesr.android import parts
 from edgesr.android.sources import demo_folder
 
@@ -20,7 +21,8 @@ def test_neon_gives_the_same_bytes(tmp_path):
     cross = shutil.which("aarch64-linux-gnu-gcc")
     if qemu is None or (cross is None and not parts.have("zig")) or shutil.which("cc") is None:
         pytest.skip("no arm64 here: apt-get install gcc qemu-user gcc-aarch64-linux-gnu")
-    arm = [cross] if cross else [str(parts.part("zig", "zig")), "cc", "-target", "aarch64-linux-musl"]
+    zig = ["cc", "-target", "aarch64-linux-musl"]
+    arm = [cross] if cross else [str(parts.part("zig", "zig")), *zig]
     built = {}
     for name, compiler in (("arm64", [*arm, "-static"]), ("host", ["cc", "-U__ARM_NEON"])):
         built[name] = tmp_path / name
