@@ -56,7 +56,8 @@ class TAS(Distillation):
         seen = Seen(lr, hr, student(lr), [], known.image, [])
         known_by_student = self.knowledge(seen)
         image_loss = self.reconstruction.of(seen.student_image, lr, hr, done)
-        return image_loss + self.weight * known_by_student
+        loss: Tensor = image_loss + self.weight * known_by_student
+        return loss
 
     def knowledge(self, seen: Seen) -> Tensor:
         image = self.assistant(seen.lr)
