@@ -243,12 +243,13 @@ def _inspect(file: File, chain: Chain, image: Image) -> None:
     try:
         model = tflite_file.Model(file.path, threads=1)
         file.input_type = model.input_type
-        file.decibel = _decibel(model.run(image), exchange.reference(chain, image))
+        file.decibel = decibel(model.run(image), exchange.reference(chain, image))
     except (RuntimeError, ValueError) as error:
         file.error, file.path = f"LiteRT does not run it: {str(error).splitlines()[0]}", None
 
 
-def _decibel(a: Image, b: Image) -> float | None:
+def decibel(a: Image, b: Image) -> float | None:
+    """PSNR of all values of two images; None when they are equal."""
     mean_square = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
     return float(10 * np.log10(255**2 / mean_square)) if mean_square else None
 

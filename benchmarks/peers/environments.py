@@ -39,6 +39,10 @@ TENSORFLOW_PTQ = Peer("tensorflow", (3, 11), "quantizers/by_tensorflow.py")
 QUANTIZERS = (NNCF, AI_EDGE, TENSORFLOW_PTQ)
 """Quantizers; litert-torch brings the AI Edge Quantizer along."""
 
+EXECUTORCH = Peer("executorch", (3, 11), "run_executorch.py")
+NCNN = Peer("ncnn", (3, 11), "run_ncnn.py")
+"""Runtimes with their own converters."""
+
 
 def environment(peer: Peer, cache: Path) -> Path:
     """Python of the peer's environment below `cache`; built on first use (minutes, 2-3 GB each).

@@ -1,5 +1,8 @@
 """Child of `rknn.py`: compile an ONNX file for a Rockchip NPU, run its simulator. No edgesr."""
 
+# mypy: ignore-errors
+# (its imports exist in the tool's environment only)
+
 import json
 import os
 import sys

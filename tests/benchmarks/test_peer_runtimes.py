@@ -1,0 +1,52 @@
+"""Other runtimes: processes that take turns, and the table they end up in."""
+
+import sys
+
+import pytest
+from edgesr.benchmarks.peers import runtimes
+from edgesr.benchmarks.peers.runtimes import Row
+
+SERVER = """
+import json, sys
+for number, _ in enumerate(sys.stdin):
+    if {dies} and number == 2:
+        sys.exit(3)
+    print("chatter")
+    print(json.dumps({{"ms": {ms} + number}}), flush=True)
+"""
+
+
+def command(ms, dies=False):
+    return [sys.executable, "-c", SERVER.format(ms=ms, dies=dies)]
+
+
+def test_the_first_inference_does_not_count_and_a_dead_runtime_loses_its_row_only():
+    rows = [Row("n", "fp32", name) for name in ("a", "dead", "absent")]
+    rows[2].error = "not installed"
+    runtimes._run(rows, [command(10), command(20, dies=True), []], runs=3)
+    assert rows[0].samples == [11, 12, 13] and not rows[0].error
+    assert rows[1].samples == [] and rows[1].error == "its runtime died (exit code 3)"
+    assert rows[2].error == "not installed"
+
+
+def test_the_table_compares_with_ours():
+    rows = [
+        Row("n", "int8", runtimes.OURS, samples=[50.0, 50.0], size=55.4, seconds=2.2),
+        Row("n", "int8", "other", samples=[80.0], decibel=45.46, left={"aten.add": 1}),
+        Row("n", "int8", "gone", error="no wheel"),
+    ]
+    document = {
+        "height": 4, "width": 6, "started": "2026-11-22T05",
+        "rows": [vars(row) for row in rows],
+    }  # fmt: skip
+    text = runtimes.markdown(document)
+    assert "| n | int8 | edgesr | 50.0 | 1.00 | same | 55 | 2 | yes |  |" in text
+    assert "| n | int8 | other | 80.0 | 1.60 | 45.5 |  |  | no |  |" in text
+    assert "no wheel" in text
+
+
+@pytest.mark.parametrize("peer", [runtimes.EXECUTORCH, runtimes.NCNN], ids=lambda peer: peer.name)
+def test_every_runtime_has_its_script_and_pins(peer):
+    folder = runtimes._HERE
+    assert (folder / peer.script).exists()
+    assert "==" in (folder / "requirements" / f"{peer.name}.txt").read_text()
