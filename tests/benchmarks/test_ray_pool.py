@@ -40,7 +40,7 @@ def test_a_dead_worker_loses_its_job_only(pool):
     found = {outcome.job.label: outcome for outcome in pool.run(work)}
     assert found["fine"].value == 32 and found["fine"].attempts == 1
     assert "the worker for dead died" in str(found["dead"].error) and found["dead"].attempts == 2
-    assert "unexpected ValueError" in str(found["strange"].error)
+    assert "unexpected TypeError" in str(found["strange"].error)
 
 
 def test_files_are_written_and_timed_there(pool, tmp_path):
