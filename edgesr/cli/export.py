@@ -108,8 +108,8 @@ def export_command(
     default = None if find_target(target).dynamic else (360, 640)
     if scale == "any" or (scale and "," in scale):
         _export_many(
-            model, scale, target, precision or "fp32", parse_shape(shape, default), out, io=io or "uint8",
-            force=force, as_json=as_json,
+            model, scale, target, precision or "fp32", parse_shape(shape, default), out,
+            io=io or "uint8", force=force, as_json=as_json,
         )  # fmt: skip
         return
     artifact = export(
