@@ -17,13 +17,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 from edgesr.benchmarks.machine import this_machine
+from torch import Tensor
 
 from edgesr.adapt.self_training import SelfTraining, self_train
 from edgesr.adapt.step import adapt, enlarge
@@ -53,6 +53,14 @@ SIDE = 256
 """Of the enlarged image in the race, as in the paper."""
 
 
+class InBfloat16(MZSR):
+    """The same network with its convolutions in bfloat16."""
+
+    def refine(self, enlarged: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().refine(enlarged)
+
+
 def gains(module: MZSR, data: str) -> list[dict[str, Any]]:
     """One row per kernel and number of steps: mean PSNR."""
     scale = module.scale
@@ -63,16 +71,20 @@ def gains(module: MZSR, data: str) -> list[dict[str, Any]]:
         pairs = list(zip(lows, images, strict=True))
         rows.append({"kernel": name, "steps": "bicubic", "psnr_y": fmean(
             psnr(imresize(low, scale), high, scale) for low, high in pairs)})  # fmt: skip
-        for steps in STEPS:
-            figures = []
-            for low, high in pairs:
-                learned = adapt(module, low, kernel, steps)
-                figures.append(psnr(enlarge(learned, low), high, scale))
-            rows.append({"kernel": name, "steps": str(steps), "psnr_y": fmean(figures)})
+        figures: dict[int, list[float]] = {steps: [] for steps in STEPS}
+        for low, high in pairs:
+            learned, done = module, 0
+            for steps in STEPS:
+                learned, done = adapt(learned, low, kernel, steps - done), steps
+                figures[steps].append(psnr(enlarge(learned, low), high, scale))
+        rows += [
+            {"kernel": name, "steps": str(steps), "psnr_y": fmean(values)}
+            for steps, values in figures.items()
+        ]
     return rows
 
 
-def race(module: MZSR, image: Image, limit: int, every: int) -> dict[str, Any]:
+def race(module: MZSR, newcomer: MZSR, image: Image, limit: int, every: int) -> dict[str, Any]:
     """Seconds of processor time: one step of MZSR, and ZSSR until it is as good or gives up."""
     scale, kernel = module.scale, KERNELS["iso"]
     top, left = ((side - SIDE) // 2 for side in image.shape[:2])
@@ -86,7 +98,7 @@ def race(module: MZSR, image: Image, limit: int, every: int) -> dict[str, Any]:
     goal = psnr(enlarge(learned, low), high, scale)
     course = []
     for step, seconds, learner in _timed(self_train(
-        zssr(scale), low, kernel, SelfTraining(steps=limit))):  # fmt: skip
+        newcomer, low, kernel, SelfTraining(steps=limit))):  # fmt: skip
         if step % every and step != limit:
             continue
         decibels = psnr(enlarge(learner.eval(), low), high, scale)
@@ -104,6 +116,12 @@ def race(module: MZSR, image: Image, limit: int, every: int) -> dict[str, Any]:
         "ratio": last["seconds"] / one_step,
         "zssr": course,
     }
+
+
+def _in(module: MZSR, bf16: bool) -> MZSR:
+    if bf16:
+        module.__class__ = InBfloat16
+    return module
 
 
 def _timed(learners: Iterator[MZSR]) -> Iterator[tuple[int, float, MZSR]]:
@@ -145,12 +163,12 @@ def main() -> int:
             "protocol": str(dataclasses.replace(LITERATURE, lowres="blur, every 2nd pixel, uint8")),
             "machine": dataclasses.asdict(this_machine()),
         }
-        with torch.autocast("cpu", torch.bfloat16) if o.bf16 else nullcontext():
-            if o.data:
-                document |= {"data": o.data, "rows": gains(module, o.data)}
-            if o.race:
-                ((_, photo),) = dataset(o.race)
-                document["race"] = race(module, photo, o.limit, o.every)
+        if o.data:
+            document |= {"data": o.data, "rows": gains(_in(module, o.bf16), o.data)}
+        if o.race:
+            ((_, photo),) = dataset(o.race)
+            newcomer = _in(zssr(module.scale), o.bf16)
+            document["race"] = race(_in(module, o.bf16), newcomer, photo, o.limit, o.every)
     except EdgesrError as error:
         sys.stderr.write(f"edgesr: {error}\n")
         return error.exit_code

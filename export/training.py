@@ -179,6 +179,12 @@ class Learner:
             for name in ("adapt", "infer", "save", "restore")
         }
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image it takes."""
+        _, height, width, _ = self._run["infer"].get_input_details()["image"]["shape"]
+        return int(height), int(width)
+
     def adapt(self, image: Image, kernel: npt.NDArray[np.float64], rate: float) -> float:
         """One gradient step; the loss before it."""
         result = self._run["adapt"](

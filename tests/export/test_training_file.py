@@ -64,6 +64,7 @@ def test_steps_in_litert_are_torchs(written, photo):
 
 def test_loss_is_the_one_before_the_step(written, photo):
     learner = Learner(written.path)
+    assert learner.shape == SHAPE
     losses = [learner.adapt(photo, KERNEL, 0.05) for _ in range(6)]
     assert losses[-1] < losses[0]
 
