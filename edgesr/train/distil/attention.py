@@ -30,7 +30,7 @@ class AttentionSimilarity(Distillation):
     """Cosine distance of spatial and channel attention."""
 
     title = "attention similarity (A-SKD, ECCV 2022)"
-    own_weight = 0.05
+    own_weight = 0.005
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

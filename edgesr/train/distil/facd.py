@@ -47,7 +47,7 @@ class FACD(Distillation):
     """The contrast of the patches that have something to learn."""
 
     title = "FACD (IEEE Access 2023)"
-    own_weight = 0.01
+    own_weight = 0.001
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

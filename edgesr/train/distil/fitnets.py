@@ -17,7 +17,7 @@ class FitNets(Distillation):
     """`mean_i mean (W_i f_S,i - f_T,i)^2`."""
 
     title = "FitNets (ICLR 2015)"
-    own_weight = 0.02
+    own_weight = 0.002
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -34,7 +34,7 @@ class LSFD(Distillation):
     """Features where the student is not yet the teacher."""
 
     title = "LSFD (arXiv 2111.10988)"
-    own_weight = 0.02
+    own_weight = 0.002
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -74,7 +74,7 @@ class MKD(Distillation):
     """
 
     title = "MKD (arXiv 2207.08356)"
-    own_weight = 0.02
+    own_weight = 0.002
 
     def __init__(self, *args: Any, ahead: float = 0.01, period: int = 10, **options: Any) -> None:
         super().__init__(*args, **options)
