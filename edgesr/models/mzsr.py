@@ -60,7 +60,9 @@ class BicubicEnlargement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # As slices and a concatenation, which every runtime has; symmetric padding few have.
         for axis in (2, 3):
-            x = torch.cat([*_mirrored(x, axis, before=True), x, *_mirrored(x, axis, before=False)], axis)
+            x = torch.cat(
+                [*_mirrored(x, axis, before=True), x, *_mirrored(x, axis, before=False)], axis
+            )
         return F.pixel_shuffle(F.conv2d(x, self.weight, groups=self.channels), self.scale)
 
 
@@ -85,8 +87,7 @@ class MZSR(nn.Module):
         self.enlarge = BicubicEnlargement(scale)
         widths = [3, *[channels] * (layers - 1), 3]
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1)
-            for before, after in pairwise(widths)
+            nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:
