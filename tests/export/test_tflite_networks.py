@@ -10,6 +10,7 @@ from edgesr.export.lower import lower
 from edgesr.export.tflite import fully_delegated, operator_list, write
 from lowering_sketch import image, relative_difference, run_nchw
 
+from edgesr.collapse import collapse
 from edgesr.graph import shapes, trace
 from edgesr.models import create, entries
 from edgesr.targets import find_target
@@ -40,15 +41,15 @@ def check(name, tmp_path, forms, height=33, width=46):
     torch.set_num_threads(1)
     network = create(name)
     network.module.eval()
-    if hasattr(network.module, "collapsed"):  # for any scale: folded first, as in an export
-        network = network.with_module(network.module.collapsed())
     for module in network.module.modules():
         if isinstance(module, torch.nn.PReLU):
             torch.nn.init.uniform_(module.weight, -0.5, 0.5)
     height, width = (
         side // network.pad_multiple * network.pad_multiple for side in (height, width)
     )
-    graph = trace(network)
+    # Networks for any scale are folded for this one first, as in an export.
+    any_scale = hasattr(network.module, "collapsed")
+    graph = collapse(network)[0].module if any_scale else trace(network)
     lowered = lower(graph, forms)
     x = image(network.channels, height, width) * network.value_range
     with torch.inference_mode():
