@@ -17,6 +17,7 @@ import android.os.Handler
 import android.os.HandlerThread
 import android.view.Surface
 import android.widget.TextView
+import dev.edgesr.core.Permission
 
 /** The middle of what the camera sees, upscaled as fast as the model goes. */
 class CameraActivity : Activity() {
@@ -42,10 +43,11 @@ class CameraActivity : Activity() {
         resumed = true
         thread = HandlerThread("camera").apply { start() }
         handler = Handler(thread.looper)
-        when {
-            checkSelfPermission(CAMERA) == PackageManager.PERMISSION_GRANTED -> start()
-            asked -> overlay.setText(R.string.camera_denied)
-            else -> {
+        val granted = checkSelfPermission(CAMERA) == PackageManager.PERMISSION_GRANTED
+        when (Permission.next(granted, asked)) {
+            Permission.GO -> start()
+            Permission.EXPLAIN -> overlay.setText(R.string.camera_denied)
+            Permission.ASK -> {
                 asked = true
                 requestPermissions(arrayOf(CAMERA), 1)
             }

@@ -101,6 +101,14 @@ class BadInputTest {
     }
 
     @Test
+    fun aPermissionThatWasTakenAway() {
+        assertEquals(Permission.ASK, Permission.next(granted = false, asked = false))
+        assertEquals(Permission.GO, Permission.next(granted = true, asked = true))
+        // Granted once, revoked in the settings: no second question, no crash.
+        assertEquals(Permission.EXPLAIN, Permission.next(granted = false, asked = true))
+    }
+
+    @Test
     fun imagesThatDoNotFit() {
         refused("nothing to upscale") { Tiler.plan(0, 5, Tiling()) }
         refused("MB are free") { PixelFile(folder.newFile(), 2_000_000, 2_000_000) }
