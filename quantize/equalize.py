@@ -28,19 +28,16 @@ HEADROOM = 0.7
 the calibration did not; filled to the brim, every channel would clip there, not just the widest."""
 _SIDE = 192
 
+Factors = npt.NDArray[np.float64]
+"""By channel class."""
 Extremes = dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
 """Smallest and largest value of every channel, by node name."""
 
 
-def equalize(graph: fx.GraphModule, extremes: Extremes) -> npt.NDArray[np.float64]:
-    """Rescale channels of a graph in int8 spelling, in place, and the extremes with them.
-
-    Returns:
-        The factor of every channel class; all at least 1.
-    """
-    known = shapes(graph, _SIDE, _SIDE)
-    classes = channel_classes(graph, known)
-    factors = _largest_factors(graph, classes, extremes)
+def equalize(
+    graph: fx.GraphModule, classes: ChannelClasses, factors: Factors, extremes: Extremes
+) -> None:
+    """Rescale channels of a graph in int8 spelling, in place, and the extremes with them."""
     for node in tensor_nodes(graph):
         if is_call(node, aten.conv2d.default):
             rescale(graph, node, classes, factors)
@@ -49,22 +46,24 @@ def equalize(graph: fx.GraphModule, extremes: Extremes) -> npt.NDArray[np.float6
             by = classes.factors(factors, name)
             extremes[name] = (low * by, high * by)
     tidy(graph)
-    return factors
 
 
-def _largest_factors(
-    graph: fx.GraphModule, classes: ChannelClasses, extremes: Extremes
-) -> npt.NDArray[np.float64]:
-    """For every class, what brings its first channel near the range of its tensor."""
+def classes_of(graph: fx.GraphModule) -> ChannelClasses:
+    """The channel classes of a graph in int8 spelling."""
+    return channel_classes(graph, shapes(graph, _SIDE, _SIDE))
+
+
+def largest_factors(graph: fx.GraphModule, classes: ChannelClasses, extremes: Extremes) -> Factors:
+    """For every class, what brings its first channel near the range of its tensor; at least 1."""
     factors = np.full(classes.count, LARGEST_FACTOR)
     groups = tie(graph)
-    counted = [n for n in tensor_nodes(graph) if n.name in classes.number and not _is_clipped(n)]
+    nodes = counted(graph, classes)
     spans: dict[str, tuple[float, float]] = {}
-    for node in counted:
+    for node in nodes:
         low, high = extremes[node.name]
         known = spans.get(groups.find(node.name), (0.0, 0.0))
         spans[groups.find(node.name)] = (min(known[0], low.min()), max(known[1], high.max()))
-    for node in counted:
+    for node in nodes:
         low, high = extremes[node.name]
         lowest, highest = spans[groups.find(node.name)]
         share = np.maximum(_share(high, highest), _share(low, lowest))
@@ -72,6 +71,11 @@ def _largest_factors(
         free = (number >= 0) & (share > 0)
         np.minimum.at(factors, number[free], share[free] ** (-1 / power[free]))
     return np.maximum(HEADROOM * factors, 1.0)
+
+
+def counted(graph: fx.GraphModule, classes: ChannelClasses) -> list[fx.Node]:
+    """Feature maps whose codes matter: all but what a clip is about to cut."""
+    return [n for n in tensor_nodes(graph) if n.name in classes.number and not _is_clipped(n)]
 
 
 def _is_clipped(node: fx.Node) -> bool:
@@ -88,7 +92,7 @@ def rescale(
     graph: fx.GraphModule,
     conv: fx.Node,
     classes: ChannelClasses,
-    factors: npt.NDArray[np.float64],
+    factors: Factors,
 ) -> None:
     """Take the factors of what a convolution reads out of its weights, and put its own in."""
     weight, bias = constant_of(graph, conv.args[1]), constant_of(graph, conv.args[2])

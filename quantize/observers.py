@@ -138,6 +138,10 @@ OBSERVERS: dict[str, Callable[[Histogram], Range]] = {
 }
 
 
+OUTPUT = "output"
+"""Not by looking at one tensor: by what its errors do to the output (`balance.py`)."""
+
+
 def find_observer(name: str) -> Callable[[Histogram], Range]:
     """The observer called `name`.
 
@@ -145,5 +149,5 @@ def find_observer(name: str) -> Callable[[Histogram], Range]:
         UsageError: there is none; the message lists them.
     """
     if name not in OBSERVERS:
-        raise UsageError(f"no observer `{name}`; choose one of {', '.join(OBSERVERS)}")
+        raise UsageError(f"no observer `{name}`; choose one of {OUTPUT}, {', '.join(OBSERVERS)}")
     return OBSERVERS[name]

@@ -36,7 +36,7 @@ def rows_of(seen: Statistics, network: Network, observer: str) -> list[Row]:
     Raises:
         UsageError: no observer of that name.
     """
-    ranges = choose_ranges(seen.graph, seen.histograms, observer)
+    ranges = choose_ranges(seen, observer)
     scales = choose_scales(seen.graph, network, ranges)
     return [
         {

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from edgesr.quantize.calibrate import Report, gather, quiet
 from edgesr.quantize.leaky import round_slopes
+from edgesr.quantize.observers import OUTPUT
 from edgesr.quantize.ranges import choose_ranges
 from edgesr.quantize.reconstruct import reconstruct
 from edgesr.quantize.scales import Ranges, choose_scales
 from edgesr.quantize.scheme import QuantizedGraph
-from edgesr.quantize.search import search_ranges
 from edgesr.quantize.statistics import Statistics, observe
 from edgesr.quantize.weights import quantize_weights
 from torch import fx
@@ -24,21 +24,18 @@ from edgesr.network import Network
 aten = torch.ops.aten
 
 RECONSTRUCTION_PATCHES = 8
-SEARCH_PATCHES = 3
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is done besides choosing ranges. Each step can be left out, to see what it is worth."""
 
-    observer: str = "mse"
-    """A name in `observers.OBSERVERS`."""
+    observer: str = OUTPUT
+    """A name in `observers.OBSERVERS`, or `OUTPUT`."""
     equalize: bool = True
     rounding: bool = True
     """Choose weight codes by the layer's output (`reconstruct.py`), not the nearest."""
     bias_correction: bool = True
-    search: bool = False
-    """Try other ranges and keep what brings the output nearer to float: minutes for deep nets."""
 
 
 def quantize(
@@ -76,10 +73,7 @@ def quantize_observed(
     report: Report = quiet,
 ) -> QuantizedGraph:
     """Choose scales and integers for what a calibration run saw."""
-    ranges = choose_ranges(seen.graph, seen.histograms, recipe.observer)
-    if recipe.search:
-        batch = seen.photos.batch(network, SEARCH_PATCHES)
-        ranges = search_ranges(seen.graph, network, ranges, seen.histograms, batch, report=report)
+    ranges = choose_ranges(seen, recipe.observer)
     quantized = assign(seen.graph, network, ranges)
     if recipe.rounding or recipe.bias_correction:
         batch = seen.photos.batch(network, RECONSTRUCTION_PATCHES)
@@ -105,8 +99,6 @@ def _record(seen: Statistics, recipe: Recipe) -> dict[str, object]:
     if seen.equalized:
         steps.append(f"equalized {seen.classes} channel classes")
     steps.append(f"ranges by {recipe.observer}")
-    if recipe.search:
-        steps.append("ranges searched on the output")
     if recipe.rounding:
         steps.append("weights rounded by the layer's output")
     if recipe.bias_correction:

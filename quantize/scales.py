@@ -14,6 +14,8 @@ have rules of the same kind (`exact.py`).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from edgesr.quantize import leaky
@@ -32,8 +34,11 @@ SUMS = (aten.add.Tensor, aten.sub.Tensor)
 LARGEST_MULTIPLE = 511
 SMALLEST_MULTIPLE = 3
 """XNNPACK takes scale ratios of an addition in [2^-10, 2^8)."""
-_FIXED = {aten.sigmoid.default: QParams(1 / 256, LOWEST), aten.tanh.default: QParams(1 / 128, 0)}
+FIXED = {aten.sigmoid.default: QParams(1 / 256, LOWEST), aten.tanh.default: QParams(1 / 128, 0)}
 """Output quantization that TFLite prescribes."""
+
+_STEEP = {aten.sigmoid.default: math.log(511), aten.tanh.default: math.atanh(127.5 / 128)}
+"""Beyond this, on both sides, nothing but the last code comes out."""
 
 Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value of every tensor, by node name."""
@@ -69,7 +74,7 @@ def _pins(graph: fx.GraphModule, network: Network, groups: Groups) -> dict[str, 
     """Groups whose quantization is prescribed."""
     pixels = QParams(_float32(network.value_range / 255), LOWEST)
     wanted = [(input_of(graph), pixels)]
-    wanted += [(n, _FIXED[n.target]) for n in tensor_nodes(graph) if is_call(n, *_FIXED)]  # type: ignore[index]
+    wanted += [(n, FIXED[n.target]) for n in tensor_nodes(graph) if is_call(n, *FIXED)]  # type: ignore[index]
     wanted.append((output_of(graph), pixels))
     pinned: dict[str, QParams] = {}
     for node, params in wanted:
@@ -85,10 +90,15 @@ def _pins(graph: fx.GraphModule, network: Network, groups: Groups) -> dict[str, 
 def _visible(
     graph: fx.GraphModule, groups: Groups, pinned: dict[str, QParams], ranges: Ranges
 ) -> Ranges:
-    """Ranges less what saturates anyway: of `a + b = pixels`, values of a beyond pixels - b."""
+    """Ranges less what saturates anyway: of `a + b = pixels`, values of a beyond pixels - b; of
+    `sigmoid(a)`, values of a where the sigmoid has reached its last code."""
     visible = dict(ranges)
     for node in tensor_nodes(graph):
         result = pinned.get(groups.find(node.name))
+        if is_call(node, *_STEEP):
+            (x,), end = node.all_input_nodes, _STEEP[node.target]  # type: ignore[index]
+            if len(x.users) == 1:
+                visible[x.name] = (max(-end, ranges[x.name][0]), min(end, ranges[x.name][1]))
         if result is None or not is_call(node, *SUMS):
             continue
         a, b = (x for x in node.args[:2] if isinstance(x, fx.Node))

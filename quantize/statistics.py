@@ -1,8 +1,8 @@
 """What a calibration run saw, in memory and in a file: `edgesr quantize calibrate`.
 
 The file is JSON. It holds the histograms of all tensors, so that any observer can be asked later,
-the extremes of all channels before equalization, so that the same equalized graph is made again,
-the pixel hashes of all images, and a few patches, on which weights are rounded.
+the factors of equalization, so that the same equalized graph is made again, the ranges chosen with
+them, the pixel hashes of all images, and a few patches, on which weights are rounded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgesr.quantize.balance import Balance, balance
 from edgesr.quantize.calibrate import (
     Photos,
     Report,
@@ -26,10 +27,11 @@ from edgesr.quantize.calibrate import (
     observe_values,
     quiet,
 )
-from edgesr.quantize.equalize import Extremes, equalize
+from edgesr.quantize.equalize import Extremes, classes_of, equalize
 from edgesr.quantize.forms import spell
 from edgesr.quantize.integer import check
 from edgesr.quantize.observers import Histogram
+from edgesr.quantize.sensitivity import sample
 from PIL import Image as Pillow
 from torch import fx
 
@@ -39,7 +41,7 @@ from edgesr.graph import constant_of
 from edgesr.manifest import write_atomically
 from edgesr.network import Network
 
-FORMAT = "edgesr-statistics-1"
+FORMAT = "edgesr-statistics-2"
 KEPT_PATCHES = 48
 """In the file; enough to round weights on."""
 SAVE_EVERY = 10.0
@@ -55,12 +57,14 @@ class Statistics:
     photos: Photos
     """Read back from a file: some of the patches, all of the hashes."""
     patches: int
-    channels: Extremes
-    """Before equalization."""
     histograms: dict[str, Histogram]
     equalized: bool
-    classes: int
-    """Channel classes that equalization rescaled."""
+    balance: Balance
+
+    @property
+    def classes(self) -> int:
+        """Channel classes that equalization rescaled."""
+        return int((self.balance.factors != 1).sum())
 
 
 def observe(
@@ -125,8 +129,9 @@ def save(statistics: Statistics, path: Path) -> None:
         "patches": statistics.patches,
         "images": statistics.photos.hashes,
         "pictures": [_to_text(patch) for patch in statistics.photos.patches[::step]],
-        "channels": _from_extremes(statistics.channels),
         "histograms": _from_histograms(statistics.histograms),
+        "factors": statistics.balance.factors.tolist(),
+        "ranges": statistics.balance.ranges,
     }
     write_atomically(path, json.dumps(document).encode())
 
@@ -143,19 +148,20 @@ def read(path: Path, graph: fx.GraphModule) -> Statistics:
     document = _document(path, FORMAT)
     try:
         spelled = spell(graph)
-        channels = _to_extremes(document["channels"])
-        extremes = dict(channels)
-        classes = int((equalize(spelled, extremes) > 1).sum()) if document["equalized"] else 0
+        balanced = Balance(
+            np.array(document["factors"], np.float64),
+            {name: (low, high) for name, (low, high) in document["ranges"].items()},
+        )
+        equalize(spelled, classes_of(spelled), balanced.factors, {})
         statistics = Statistics(
             graph=spelled,
             photos=Photos([_to_image(text) for text in document["pictures"]], document["images"]),
             patches=int(document["patches"]),
-            channels=channels,
             histograms=_to_histograms(document["histograms"]),
             equalized=bool(document["equalized"]),
-            classes=classes,
+            balance=balanced,
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
         raise BadFileError(f"{path}: damaged statistics ({error}); calibrate again") from error
     if document.get("graph") != digest(spelled):
         raise BadFileError(
@@ -225,8 +231,10 @@ def _finish(run: _Run, network: Network, report: Report) -> Statistics:
     if run.histograms is None:
         observe_channels(run.graph, network, photos, run.channels, start=run.done, report=report)
         run.done = 0
-    extremes = dict(run.channels)
-    classes = int((equalize(run.graph, extremes) > 1).sum()) if run.equalized else 0
+    extremes, classes = dict(run.channels), classes_of(run.graph)
+    samples = sample(run.graph, network, photos.patches)
+    balanced = balance(run.graph, classes, extremes, samples, equalized=run.equalized)
+    equalize(run.graph, classes, balanced.factors, extremes)
     if run.histograms is None:
         run.histograms = {
             name: Histogram(float(low.min()), float(high.max()))
@@ -234,7 +242,7 @@ def _finish(run: _Run, network: Network, report: Report) -> Statistics:
         }
     observe_values(run.graph, network, photos, run.histograms, start=run.done, report=report)
     return Statistics(
-        run.graph, photos, len(photos.patches), run.channels, run.histograms, run.equalized, classes
+        run.graph, photos, len(photos.patches), run.histograms, run.equalized, balanced
     )
 
 

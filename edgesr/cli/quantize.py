@@ -37,7 +37,8 @@ Data = Annotated[
     Path | None, typer.Option(help="Folder of low-resolution photos; default: shipped samples.")
 ]
 Observer = Annotated[
-    str, typer.Option(help="Range of a tensor: mse, minmax, moving-average, percentile or kl.")
+    str,
+    typer.Option(help="Ranges by: output, mse, minmax, moving-average, percentile or kl."),
 ]
 
 
@@ -46,7 +47,7 @@ def calibrate_command(
     model: Model,
     out: Annotated[Path, typer.Option(help="File of statistics to write: stats.json.")],
     data: Data = None,
-    observer: Observer = "mse",
+    observer: Observer = "output",
     equalize: Annotated[bool, typer.Option(help="Give every channel its share of codes.")] = True,
     plot: Annotated[
         Path | None, typer.Option(help="Page of histograms with the chosen ranges: stats.html.")
@@ -65,10 +66,10 @@ def calibrate_command(
     from edgesr.data.datasets import calibration_images, calibration_samples
     from edgesr.data.fingerprints import evaluation_hashes
     from edgesr.quantize import statistics
-    from edgesr.quantize.observers import find_observer
     from edgesr.quantize.plot import rows_of, write_page
+    from edgesr.quantize.ranges import check_observer
 
-    find_observer(observer)
+    check_observer(observer)
     for path in filter(None, (out, plot)):
         _check_free(path, force)
     lowered, network, _ = _prepare(model, architecture, scale, allow_border)
@@ -103,7 +104,7 @@ def ptq_command(
     statistics: Annotated[
         Path | None, typer.Option(help="File of `quantize calibrate`, in place of --data.")
     ] = None,
-    observer: Observer = "mse",
+    observer: Observer = "output",
     equalize: Annotated[bool, typer.Option(help="Give every channel its share of codes.")] = True,
     rounding: Annotated[
         bool, typer.Option(help="Round weights by the layer's output, not to the nearest.")
@@ -111,9 +112,6 @@ def ptq_command(
     bias_correction: Annotated[
         bool, typer.Option(help="Take the mean error of every channel out of its bias.")
     ] = True,
-    search: Annotated[
-        bool, typer.Option(help="Try other ranges on the output; minutes for deep networks.")
-    ] = False,
     max_drop: Annotated[
         float | None,
         typer.Option(help="dB: keep the fewest layers in float that lose no more than this."),
@@ -143,7 +141,7 @@ def ptq_command(
     if data is not None and statistics is not None:
         raise UsageError("--data and --statistics both say what to calibrate on; give one")
     _check_free(out, force)
-    recipe = Recipe(observer, equalize, rounding, bias_correction, search)
+    recipe = Recipe(observer, equalize, rounding, bias_correction)
     lowered, network, certificate = _prepare(model, architecture, scale, allow_border)
     with _bar() as report:
         if statistics is not None:

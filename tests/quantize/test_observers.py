@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edgesr.quantize import observers
+from edgesr.quantize.balance import Balance
+from edgesr.quantize.calibrate import Photos
 from edgesr.quantize.observers import BINS, OBSERVERS, Histogram, find_observer
 from edgesr.quantize.ranges import choose_ranges
+from edgesr.quantize.statistics import Statistics
 from torch import nn
 
 from edgesr.errors import UsageError
@@ -80,10 +83,11 @@ def test_a_tensor_that_never_changes_has_a_range(name):
             return x * 0 + 0.5
 
     graph = trace(Network(Constant(), "constant", 1))
-    seen = {node.name: Histogram(0.5, 0.5) for node in tensor_nodes(graph)}
-    assert set(choose_ranges(graph, seen, name).values()) == {(0.5, 0.5)}
+    histograms = {node.name: Histogram(0.5, 0.5) for node in tensor_nodes(graph)}
+    seen = Statistics(graph, Photos(), 0, histograms, False, Balance(np.ones(0), {}))
+    assert set(choose_ranges(seen, name).values()) == {(0.5, 0.5)}
 
 
 def test_an_unknown_observer_is_named():
-    with pytest.raises(UsageError, match=r"no observer `best`; choose one of minmax"):
+    with pytest.raises(UsageError, match=r"no observer `best`; choose one of output, minmax"):
         find_observer("best")
