@@ -43,6 +43,7 @@ def train_command(
     Several processes, one per GPU or socket: torchrun --nproc-per-node 2 --no-python edgesr train …
     """
     import dataclasses
+    import os
 
     import torch
 
@@ -60,6 +61,8 @@ def train_command(
     folder = out or Path("runs") / Path(recipe).stem
     with _Bars(chosen) as bars:
         outcome = run(chosen, folder, cache=cache, report=bars.report, force=force)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # the first of several processes speaks for all
     if as_json:
         show_json(dataclasses.asdict(outcome))
         return
