@@ -65,7 +65,8 @@ class TAS(Distillation):
         target = image.detach()
         worth = better(target, seen.student_image.detach(), seen.hr)
         distance = (seen.student_image - target).abs().mean((1, 2, 3))
-        return (worth * distance).mean() + own
+        taught: Tensor = (worth * distance).mean() + own
+        return taught
 
 
 def reduced(hr: Tensor, scale: int | tuple[float, float]) -> Tensor:
