@@ -102,7 +102,8 @@ def balance(
         for step in range(STEPS):
             optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
             optimizer.zero_grad()
-            _noise(rows, learned[0], *_bounds(learned, *fixed), free).log().backward()
+            noise = _noise(rows, learned[0], *_bounds(learned, *fixed), free)
+            noise.log().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     with torch.no_grad():
         above, below = _bounds(learned, *fixed)
