@@ -87,5 +87,8 @@ def enlarged_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
 
 
 def enlarged(side: int, factor: Fraction) -> int:
-    """Output pixels of `side` input pixels: `side * factor`, halves rounded up."""
-    return (2 * side * factor.numerator + factor.denominator) // (2 * factor.denominator)
+    """Output pixels of `side` input pixels: `side * factor`, halves rounded down.
+
+    Rounded up, the centre of the last output pixel would lie beyond the last input pixel.
+    """
+    return (2 * side * factor.numerator + factor.denominator - 1) // (2 * factor.denominator)

@@ -157,7 +157,7 @@ def _compute_places(model: onnx.ModelProto) -> None:
         return name
 
     zero, one = constant("zero", np.float32(0)), constant("one", np.float32(1))
-    half = constant("half", np.float32(0.5 + 1e-4))
+    half = constant("half", np.float32(0.5 - 1e-4))
     for index, name in enumerate(("rows", "columns")):
         at = constant(f"{name}_at", np.int64(index))
 

@@ -179,5 +179,11 @@ def test_scales_are_read_and_written(text, scale):
     assert parse_scale(text) == scale == checked(scale) == parse_scale(scale_text(scale))
 
 
+def test_half_a_pixel_is_rounded_down_where_its_centre_would_lie_outside():
+    x = torch.rand(1, 3, 10, 10)
+    place = sites(10, Fraction(5, 4), x)
+    assert place.count == 12 and place.pixel.max() == 9
+
+
 def test_the_papers_example():
     assert enlarged_size(100, 100, (2.2, 4.2)) == (220, 420)
