@@ -52,7 +52,7 @@ class ScaleAwareConv(nn.Module):
     def forward(self, x: Tensor, inverse: Tensor) -> Tensor:
         """`inverse`: one over the vertical and the horizontal scale."""
         share = self.controller(inverse)
-        experts = self.experts.unflatten(0, (len(share), -1))
+        experts = self.experts.unflatten(0, (len(share), -1))  # type: ignore[no-untyped-call]
         kernel = (share[:, None, None, None, None] * experts).sum(0)
         return F.conv2d(x, kernel, padding=1)
 
@@ -78,7 +78,8 @@ class ScaleAwareAdaption(nn.Module):
         self.adapt = ScaleAwareConv(channels)
 
     def forward(self, x: Tensor, inverse: Tensor) -> Tensor:
-        return x + self.mask(x) * self.adapt(x, inverse)
+        change: Tensor = self.mask(x) * self.adapt(x, inverse)
+        return x + change
 
 
 class AdaptedTrunk(nn.Module):
@@ -163,8 +164,8 @@ class ScaleAwareUpsample(Part):
         place = self.controller(_places(rows, columns))
         weights = self.routing(place).sigmoid()[0]
         experts = self.experts
-        compress = self.compress.weight[:, :, 0, 0].unflatten(0, (experts, -1))
-        expand = self.expand.weight[:, :, 0, 0].unflatten(1, (experts, -1))
+        compress = self.compress.weight[:, :, 0, 0].unflatten(0, (experts, -1))  # type: ignore[no-untyped-call]
+        expand = self.expand.weight[:, :, 0, 0].unflatten(1, (experts, -1))  # type: ignore[no-untyped-call]
         narrow = torch.einsum("ehw,erk->hwrk", weights, compress)
         wide = torch.einsum("ehw,cer->hwcr", weights, expand)
         mixed = wide @ narrow + torch.eye(self.channels).to(wide)

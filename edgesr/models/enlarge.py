@@ -70,7 +70,7 @@ class Enlarge(nn.Module):
 
     def __init__(self, *parts: Part) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
+        self.parts: Sequence[Part] = nn.ModuleList(parts)  # type: ignore[assignment]
 
     def forward(self, inputs: Sequence[Tensor], rows: Sites, columns: Sites) -> Tensor:
         images = [part(x, rows, columns) for part, x in zip(self.parts, inputs, strict=True)]

@@ -46,7 +46,7 @@ class MetaUpscale(Part):
         fixed = torch.cat([self.second.weight, self.second.bias[:, None]], dim=1)
         weights = torch.cat([hidden, torch.ones_like(hidden[:1])])[None]
         colours = []
-        for filters in fixed.unflatten(0, (3, self.channels, 3, 3)):
+        for filters in fixed.unflatten(0, (3, self.channels, 3, 3)):  # type: ignore[no-untyped-call]
             maps = F.conv2d(x, filters.permute(3, 0, 1, 2), padding=1)
             placed = maps.index_select(2, _pixel(rows)).index_select(3, _pixel(columns))
             colours.append((placed * weights).sum(dim=1, keepdim=True))

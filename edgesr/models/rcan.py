@@ -29,7 +29,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(dim=(2, 3), keepdim=True)
-        return x * self.up(F.relu(self.down(mean))).sigmoid()
+        factor: Tensor = self.up(F.relu(self.down(mean))).sigmoid()
+        return x * factor
 
 
 class AttentionBlock(nn.Module):

@@ -158,7 +158,7 @@ def _weights(strips: Sequence[_Strip], index: int) -> Floats:
 
 
 def _rise(length: int) -> Floats:
-    return (np.arange(length, dtype=np.float32) + 0.5) / length
+    return ((np.arange(length, dtype=np.float32) + 0.5) / length).astype(np.float32)
 
 
 def _window(image: Image, row: Span, column: Span) -> Image:
