@@ -86,6 +86,7 @@ class Row:
     height: int
     width: int
     scale: float
+    """Of a side; the geometric mean where height and width differ."""
     precision: str
     samples: list[float]
     """Milliseconds, in the order they were taken; none where nothing was measured."""

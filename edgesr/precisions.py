@@ -38,6 +38,7 @@ from edgesr.network import Network
 from edgesr.quantize import QuantizedGraph, quantize
 from edgesr.quantize.session import ReferenceSession
 from edgesr.runtime import NetworkSession, Session, open_session, upscale
+from edgesr.scales import Scale
 from edgesr.targets import find_target
 
 FLOAT, EXPORTED, REFERENCE, RUNTIME = (
@@ -68,7 +69,7 @@ class Comparison:
 
     subject: str
     data: str
-    scale: int
+    scale: Scale
     protocol: Protocol
     runs_in: dict[str, str]
     """Column to runtime and version, in order; the first is what the others are compared with."""

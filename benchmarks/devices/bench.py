@@ -8,6 +8,7 @@ tile, and what comes back is held against the proved output.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from edgesr.benchmarks.machine import LoadMeter, this_machine
 from edgesr.benchmarks.results import BenchResult, Row
 
 from edgesr.errors import BadFileError, UnsupportedError
+from edgesr.scales import factors
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, steps done, and steps in all."""
@@ -140,7 +142,7 @@ def row_of(device: str, entry: Entry, facts: Mapping[str, Any], threads: int) ->
         threads=threads,
         height=height,
         width=width,
-        scale=manifest.scale,
+        scale=math.sqrt(math.prod(factors(manifest.scale))),
         precision=manifest.precision,
         samples=[sample for run in entry.runs for sample in run.samples],
         macs=manifest.macs,

@@ -22,6 +22,7 @@ import numpy as np
 from edgesr.benchmarks.devices.device import DeviceError, Payload, Work
 
 from edgesr.runtime.pixels import Array
+from edgesr.scales import factors
 
 PAGES = Path(__file__).parent / "web"
 LIBRARIES = ("@litertjs/core", "@litertjs/wasm-utils", "onnxruntime-web")
@@ -59,7 +60,8 @@ class Job:
     @property
     def output_bytes(self) -> int:
         """How many bytes the page may post as the output."""
-        return self.payload.golden.nbytes * self.payload.manifest.scale**2
+        down, across = factors(self.payload.manifest.scale)
+        return int(self.payload.golden.nbytes * down * across)
 
     def describe(self, number: int) -> dict[str, Any]:
         """What the page is told; addresses are relative to it."""

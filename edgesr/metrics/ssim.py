@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgesr.errors import SizeMismatchError
 from edgesr.metrics.psnr import LITERATURE, Image, Protocol, compared_planes
+from edgesr.scales import Scale
 
 Plane = npt.NDArray[np.float64]
 

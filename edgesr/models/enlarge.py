@@ -99,7 +99,8 @@ class Enlarge(nn.Module):
             for part, reach in zip(self.parts, reaches, strict=True)
         ]
         biases = [bias for part in self.parts if (bias := part.bias()) is not None]
-        return Periodic(kernels, sum(biases) if biases else None, periods, reaches)
+        bias = torch.stack(biases).sum(0) if biases else None
+        return Periodic(kernels, bias, periods, reaches)
 
 
 def _window(periods: tuple[int, int], reach: tuple[int, int], like: Tensor) -> Window:

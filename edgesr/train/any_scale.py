@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +103,8 @@ def _shrink(hr: Pixels, side: int) -> Pixels:
 @cache
 def _matrix(length: int, side: int) -> npt.NDArray[np.float32]:
     eye = np.eye(length, dtype=np.float32)[..., None]
-    return imresize(eye, (side / length, 1.0))[..., 0]
+    matrix: npt.NDArray[np.float32] = imresize(eye, (side / length, 1.0))[..., 0]
+    return matrix
 
 
 def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -177,7 +179,7 @@ def train(
     torch.manual_seed(seed)
     teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3)}
     student = warm_started(teachers[3]).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, arg-type]
-    average = deepcopy(student).requires_grad_(False).eval()
+    average: ArbPlain = deepcopy(student).requires_grad_(False).eval()
     transfer = Transfer(teachers, student)  # type: ignore[arg-type]
     learned = nn.ModuleList([student, transfer])
     optimizer = torch.optim.Adam(learned.parameters(), lr=rate, betas=(0.9, 0.99))
@@ -233,7 +235,7 @@ def _save(
     path: Path, step: int, learned: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     beside = path.with_suffix(".part")
-    parts = {"learned": learned, "average": average, "optimizer": optimizer}
+    parts: dict[str, Any] = {"learned": learned, "average": average, "optimizer": optimizer}
     torch.save({"step": step, **{k: part.state_dict() for k, part in parts.items()}}, beside)
     beside.replace(path)
 

@@ -31,12 +31,13 @@ from edgesr.quantize.ties import tie
 from torch import fx
 
 from edgesr.data.bicubic import imresize
-from edgesr.errors import UsageError
+from edgesr.errors import UnsupportedError, UsageError
 from edgesr.graph import constant_of, is_call, tensor_nodes
 from edgesr.manifest import Manifest, read_manifest
 from edgesr.network import Network
 from edgesr.runtime import NetworkSession, Session, open_session, upscale
 from edgesr.runtime.tiles import Tiling, make_plan
+from edgesr.scales import scale_text
 
 Array = npt.NDArray[Any]
 
@@ -206,7 +207,10 @@ def _pictures(
     budget = budget or Budget()
     clock = Clock(budget.seconds)
     network = source.network if isinstance(source, QuantizedGraph) else source
-    if network is not None and network.scale != manifest.scale:
+    scale = manifest.scale
+    if not isinstance(scale, int):
+        raise UnsupportedError(f"{path} enlarges by {scale_text(scale)}; whole scales only")
+    if network is not None and network.scale != scale:
         raise UsageError(
             f"{path} enlarges x{manifest.scale}, its --source {network.name} x{network.scale}"
         )
@@ -222,11 +226,11 @@ def _pictures(
                 "--seconds gives more."
             )
             break
-        sample = cut(sample, 1, manifest.scale)
+        sample = cut(sample, 1, scale)
         check_size(sample.lr)
         if hashes(sample) & known:
             calibrated_on.append(sample.name)
-        tallies.append(_picture(sample, manifest.scale, session, float_session, output))
+        tallies.append(_picture(sample, scale, session, float_session, output))
         if report is not None:
             report(len(tallies) / (images or len(tallies) + 1))
     if not tallies:
