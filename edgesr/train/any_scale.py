@@ -108,7 +108,8 @@ def _matrix(length: int, side: int) -> npt.NDArray[np.float32]:
 
 
 def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.clip(np.floor(values + np.float32(0.5)), 0, 255)
+    rounded: npt.NDArray[np.float32] = np.clip(np.floor(values + np.float32(0.5)), 0, 255)
+    return rounded
 
 
 class Transfer(nn.Module):
