@@ -1,57 +1,20 @@
 // Runs the jobs of the server that sent this page, one after the other, and posts what came out.
 // Reading the output is what waits for a GPU, so it is inside the time.
 
-const TYPES = { float32: Float32Array, uint8: Uint8Array, int8: Int8Array };
-
-async function adapter() {
-  const found = await navigator.gpu?.requestAdapter();
-  if (!found) return null;
-  const { vendor, architecture, description, isFallbackAdapter } = found.info ?? {};
-  return { vendor, architecture, description, fallback: !!isFallbackAdapter };
-}
-
-async function openLitert(job, input) {
-  const litert = await import("@litertjs/core");
-  await litert.loadLiteRt("./lib/@litertjs/core/wasm/", {
-    threads: job.threads > 1 && crossOriginIsolated,
-    jspi: job.accelerator === "webgpu", // its other build lacks what integer ends need
-  });
-  const model = await litert.loadAndCompile(job.model, { accelerator: job.accelerator });
-  return async () => {
-    const tensor = new litert.Tensor(input, job.shape);
-    const [result] = await model.run(tensor);
-    const onHost = result.accelerator === "wasm" ? result : await result.moveTo("wasm");
-    const output = onHost.toTypedArray().slice();
-    for (const used of new Set([tensor, result, onHost])) if (!used.deleted) used.delete?.();
-    return output;
-  };
-}
-
-async function openOnnx(job, input) {
-  const build = job.accelerator === "webgpu" ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs";
-  const ort = await import(`./lib/onnxruntime-web/dist/${build}`);
-  ort.env.wasm.wasmPaths = new URL("./lib/onnxruntime-web/dist/", location.href).href;
-  ort.env.wasm.numThreads = crossOriginIsolated ? job.threads : 1;
-  const session = await ort.InferenceSession.create(job.model, {
-    executionProviders: [job.accelerator],
-  });
-  const feeds = { [session.inputNames[0]]: new ort.Tensor(job.dtype, input, job.shape) };
-  return async () => (await session.run(feeds))[session.outputNames[0]].getData();
-}
+import { TYPES, adapter, open } from "./runtimes.js";
 
 async function runJob(job) {
-  const bytes = await (await fetch(job.input)).arrayBuffer();
-  const open = job.runtime === "litert" ? openLitert : openOnnx;
+  const input = new TYPES[job.dtype](await (await fetch(job.input)).arrayBuffer());
   const timed = async (what) => {
     const start = performance.now();
     const value = await what();
     return [performance.now() - start, value];
   };
-  const [init_ms, call] = await timed(() => open(job, new TYPES[job.dtype](bytes)));
-  const [first_ms, output] = await timed(call);
-  for (let i = 0; i < job.warm_up; i++) await call();
+  const [init_ms, call] = await timed(() => open(job));
+  const [first_ms, output] = await timed(() => call(input, job.shape));
+  for (let i = 0; i < job.warm_up; i++) await call(input, job.shape);
   const samples = [];
-  for (let i = 0; i < job.runs; i++) samples.push((await timed(call))[0]);
+  for (let i = 0; i < job.runs; i++) samples.push((await timed(() => call(input, job.shape)))[0]);
   await post(job.output, new Uint8Array(output.buffer, output.byteOffset, output.byteLength));
   return { init_ms, first_ms, samples };
 }
