@@ -30,6 +30,8 @@ from torch import Tensor, fx
 
 from edgesr.graph import input_of, is_call, output_of, tensor_nodes
 
+aten = torch.ops.aten
+
 CLIPPING_WEIGHT = 2.0
 """Rounding errors average out in the layers after; clipped edges stay clipped together."""
 EXTREME = 0.003
@@ -147,8 +149,8 @@ def _widest(bounds: Tensor, group: Tensor, count: int) -> Tensor:
 
 
 def _pinned(graph: fx.GraphModule, groups: Groups, roots: list[str]) -> Tensor:
-    """Groups whose scale is prescribed."""
-    prescribed = [n for n in tensor_nodes(graph) if is_call(n, *FIXED)]
+    """Groups whose range is prescribed; a clip's is what it clips to, so that saturation clips."""
+    prescribed = [n for n in tensor_nodes(graph) if is_call(n, *FIXED, aten.clamp.default)]
     names = {groups.find(n.name) for n in (input_of(graph), output_of(graph), *prescribed)}
     return torch.tensor([root in names for root in roots])
 

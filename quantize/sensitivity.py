@@ -96,7 +96,10 @@ def _middle(patch: Image, multiple: int) -> Image:
 
 
 def _gradient(value: Tensor) -> Tensor:
-    return _by_channel(torch.zeros_like(value) if value.grad is None else value.grad)
+    if value.grad is None:
+        return _by_channel(torch.zeros_like(value))
+    # The derivative of a root is infinite at zero: a flat patch, which says nothing.
+    return _by_channel(value.grad.nan_to_num(0.0, 0.0, 0.0))
 
 
 def _by_channel(value: Tensor) -> Tensor:

@@ -193,12 +193,12 @@ def _hat(distance: Tensor) -> Tensor:
 def _places(rows: Sites, columns: Sites) -> Tensor:
     """1x4xHxW: one over each scale, and where inside its input pixel each output pixel lies."""
     height, width = rows.within.shape[0], columns.within.shape[0]
-    return torch.stack([
-        columns.inverse.expand(height, width),
-        rows.inverse.expand(height, width),
-        rows.within[:, None].expand(height, width),
-        columns.within[None].expand(height, width),
-    ])[None]  # fmt: skip
+    return torch.cat([
+        columns.inverse.expand(1, 1, height, width),
+        rows.inverse.expand(1, 1, height, width),
+        rows.within[:, None].expand(1, 1, height, width),
+        columns.within[None].expand(1, 1, height, width),
+    ], dim=1)  # fmt: skip
 
 
 def _sample(features: Tensor, rows: Sites, columns: Sites, offset: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class ArbResidual(AnyScale):
 
     def enlarge(self, x: Tensor, rows: Sites, columns: Sites, upsample: nn.Module) -> Tensor:
         shallow = self.head(x - self.mean)
-        inverse = torch.stack([rows.inverse, columns.inverse])
+        inverse = torch.cat([rows.inverse[None], columns.inverse[None]])
         deep = self.fuse(self.trunk(shallow, inverse)) + shallow
         image: Tensor = upsample([deep], rows, columns) + self.mean
         # Clipped pixels would get no gradient.
@@ -263,7 +263,7 @@ class ArbPlain(AnyScale):
         self.upsample = Enlarge(ScaleAwareUpsample(channels, channels // 4), Nearest())
 
     def enlarge(self, x: Tensor, rows: Sites, columns: Sites, upsample: nn.Module) -> Tensor:
-        features = self.trunk(x, torch.stack([rows.inverse, columns.inverse]))
+        features = self.trunk(x, torch.cat([rows.inverse[None], columns.inverse[None]]))
         image: Tensor = upsample([self.fuse(features), x], rows, columns)
         # Clipped pixels would get no gradient.
         return image if self.training else image.clamp(0.0, 1.0)

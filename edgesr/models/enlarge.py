@@ -99,7 +99,7 @@ class Enlarge(nn.Module):
             for part, reach in zip(self.parts, reaches, strict=True)
         ]
         biases = [bias for part in self.parts if (bias := part.bias()) is not None]
-        bias = torch.stack(biases).sum(0) if biases else None
+        bias = sum(biases[1:], biases[0]) if biases else None
         return Periodic(kernels, bias, periods, reaches)
 
 

@@ -68,9 +68,8 @@ class MetaUpscale(Part):
         """`hidden x H x W`."""
         down, across = _within(rows), _within(columns)
         size = (down.shape[0], across.shape[0])
-        place = torch.stack([
-            down[:, None].expand(size), across[None].expand(size), rows.inverse.expand(size),
-        ], dim=-1)  # fmt: skip
+        values = (down[:, None], across[None], rows.inverse)
+        place = torch.cat([value.expand(size)[..., None] for value in values], dim=-1)
         return F.relu(self.first(place)).permute(2, 0, 1)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,9 +54,9 @@ class BicubicEnlargement(nn.Module):
 
     def _taps(self, place: float) -> Tensor:
         """scale x 5: weights of the input pixels for each position inside a block."""
-        position = (torch.arange(self.scale, dtype=torch.float64) - place) / self.scale
-        offsets = torch.arange(-_REACH, _REACH + 1)
-        return torch.from_numpy(cubic((position[:, None] - offsets).numpy())).float()
+        position = (np.arange(self.scale) - place) / self.scale
+        offsets = np.arange(-_REACH, _REACH + 1)
+        return torch.from_numpy(cubic(position[:, None] - offsets)).float()
 
     def forward(self, x: Tensor) -> Tensor:
         # As slices and a concatenation, which every runtime has; symmetric padding few have.
@@ -114,6 +115,7 @@ class MZSR(nn.Module):
     ),
     scales=(2,),
     parameters={2: 225_091},
+    exact_tiling=False,
 )
 def mzsr(scale: int) -> nn.Module:
     return MZSR(scale)

@@ -54,7 +54,8 @@ def check(name, tmp_path, forms, height=33, width=46):
     x = image(network.channels, height, width) * network.value_range
     with torch.inference_mode():
         want = network.module(x)
-        assert relative_difference(lowered(x), want) <= 1e-6
+        # Folding is exact in double precision and adds in another order.
+        assert relative_difference(lowered(x), want) <= (2e-5 if any_scale else 1e-6)
     path = tmp_path / "net.tflite"
     write(lowered, network, path, height, width)
     assert relative_difference(run_nchw(path, x), want) <= 1e-4
@@ -67,7 +68,7 @@ def check(name, tmp_path, forms, height=33, width=46):
 @pytest.mark.parametrize("name", one_of_each_family())
 def test_a_written_network_is_the_network(name, tmp_path):
     names = check(name, tmp_path, TARGET.forms("fp32"))
-    assert names.count("DEPTH_TO_SPACE") in (1, 2)
+    assert names.count("DEPTH_TO_SPACE") in (1, 2, 4)  # DRN x8: three steps and the anchor
 
 
 @pytest.mark.slow

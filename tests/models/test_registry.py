@@ -60,7 +60,7 @@ def test_create_gives_what_the_registry_says():
     ("text", "words"),
     [
         ("xlsr", ["has no scale", "xlsr-x3"]),
-        ("xlsr-x9", ["scales (2, 3, 4)", "not 9"]),
+        ("xlsr-x7", ["scales (2, 3, 4)", "not 7"]),
         ("xlrs-x3", ["did you mean xlsr"]),
         ("nothing-like-it-x3", ["`edgesr models`"]),
         ("", ["no network"]),

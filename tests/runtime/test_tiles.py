@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from edgesr.manifest import Manifest
 from edgesr.runtime import SessionInfo, Tiling, make_plan, upscale
 from edgesr.runtime.session import TensorSession
 from edgesr.runtime.tiles import LEAST_SIDE, Plan, Span
-from edgesr.runtime.upscale import _mirrored, _weights
+from edgesr.runtime.upscale import _mirrored, _Strip, _weights
 
 
 class Exact(TensorSession):
@@ -178,15 +179,14 @@ def test_nonsense_is_refused():
 
 def weight_map(plan: Plan, scale: int):
     """What all tiles together weigh at each pixel."""
-    total = np.zeros((plan.rows[-1].keep_stop * scale, plan.columns[-1].keep_stop * scale))
-    for row, column in itertools.product(plan.rows, plan.columns):
-        down = _weights(row, plan.rows, plan.ramp[0], scale)
-        across = _weights(column, plan.columns, plan.ramp[1], scale)
-        place = np.s_[
-            row.keep_start * scale : row.keep_stop * scale,
-            column.keep_start * scale : column.keep_stop * scale,
-        ]
-        total[place] += down[:, None] * across
+    rows, columns = (
+        [_Strip.of(span, Fraction(scale)) for span in spans] for spans in (plan.rows, plan.columns)
+    )
+    total = np.zeros((rows[-1].stop, columns[-1].stop))
+    for r, row in enumerate(rows):
+        for c, column in enumerate(columns):
+            both = _weights(rows, r)[:, None] * _weights(columns, c)
+            total[row.start : row.stop, column.start : column.stop] += both
     return total
 
 
