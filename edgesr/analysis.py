@@ -142,7 +142,8 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs operators on the meta device without torch's shape functions written in Python.
 
     Those import the compiler, which takes seconds; torch has them for pixel-by-pixel operators,
-    random numbers, `cat`, `mean`, `eye` and resizing.
+    random numbers, `cat`, `mean`, `eye`, `addmm`, batch normalization and
+    resizing.
     """
 
     @classmethod
@@ -167,6 +168,11 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return inputs[0].new_empty(sides)
             if func.overloadpacket.__name__.startswith("upsample_") and args[1] is not None:
                 return inputs[0].new_empty(*inputs[0].shape[:2], *args[1])
+            if func is aten.addmm.default:
+                return inputs[0].new_empty(args[1].shape[0], args[2].shape[1])
+            if "batch_norm" in func.overloadpacket.__name__:
+                empty = inputs[0].new_empty(0)
+                return inputs[0].new_empty(inputs[0].shape), empty, empty
             if func is aten.mean.dim:
                 func = aten.sum.dim_IntList
         return func(*args, **kwargs)

@@ -207,7 +207,8 @@ def _sample(features: Tensor, rows: Sites, columns: Sites, offset: Tensor) -> Te
     height, width = features.shape[2:]
     down = rows.centre[:, None] + offset[0, 0]
     right = columns.centre[None] + offset[0, 1]
-    grid = torch.stack([(2 * right + 1) / width - 1, (2 * down + 1) / height - 1], dim=-1)
+    places = ((2 * right + 1) / width - 1, (2 * down + 1) / height - 1)
+    grid = torch.cat([place[..., None] for place in places], dim=-1)
     grid = grid[None].expand(features.shape[0], -1, -1, -1)
     return F.grid_sample(features, grid, padding_mode="zeros", align_corners=False)
 
