@@ -109,8 +109,21 @@ class PageHandler(BaseHTTPRequestHandler):
         else:
             self.answer(parts)
 
+    def do_POST(self) -> None:
+        """From the page served here and from no other; `receive` gets what it sends."""
+        parts = self.parts()
+        if parts is None:
+            return
+        if self.headers.get("Origin") is None:
+            return self.refuse(403)
+        self.receive(parts)
+
     def answer(self, parts: list[str]) -> None:
         """What else there is below the token."""
+        self.refuse(404)
+
+    def receive(self, parts: list[str]) -> None:
+        """A page that takes nothing reads nothing."""
         self.refuse(404)
 
     def parts(self) -> list[str] | None:

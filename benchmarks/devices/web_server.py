@@ -121,13 +121,8 @@ class _Handler(PageHandler):
         else:
             self.refuse(404)
 
-    def do_POST(self) -> None:
-        """Outputs and results, of the page served here and of no other."""
-        parts = self.parts()
-        if parts is None:
-            return
-        if self.headers.get("Origin") is None:
-            return self.refuse(403)
+    def receive(self, parts: list[str]) -> None:
+        """Outputs and results."""
         number = self._number(parts, ("output", "result"))
         if number is None:
             return self.refuse(404)

@@ -1,0 +1,147 @@
+"""`edgesr serve MODEL`: a page that runs the model in whatever browser opens it.
+
+Pictures never leave the browser: it asks here for the page, the model, and where to cut a picture
+of so many pixels. Tiles are `edgesr.runtime.tiles`' own, and colours go through the tables of
+`edgesr.runtime.pixels`, so the page has neither arithmetic a second time.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edgesr.benchmarks.devices.page_server import PageHandler, PageServer
+from edgesr.benchmarks.devices.parity import payload_for
+from edgesr.benchmarks.devices.tools import WEB
+from edgesr.benchmarks.devices.web import check_for_browser
+
+from edgesr.errors import UnsupportedError, UsageError
+from edgesr.manifest import Manifest
+from edgesr.runtime import Plan, make_plan, open_session
+from edgesr.runtime.pixels import to_image, to_tensor
+
+MOST_PIXELS = 1 << 27
+"""Of a result: what a browser holds in one canvas, twice."""
+_FILES = Path(__file__).parent
+_PAGES = {
+    name: _FILES / "page" / name for name in ("index.html", "page.js", "upscale.js", "bicubic.js")
+} | {"runtimes.js": _FILES / "web" / "runtimes.js"}
+
+
+class ModelPage(PageServer):
+    """Serves one model and the page that runs it.
+
+    Args:
+        artifact: an exported file for RGB, with float or uint8 ends.
+        libraries: folder of the browser's runtimes; None takes those that are installed.
+        host: address to listen on; `0.0.0.0` lets other machines in.
+        port: 0 takes a free one.
+
+    Raises:
+        BadFileError: no artifact, a broken one, or one that browsers cannot run.
+        UnsupportedError: the page cannot make its pixels.
+        DeviceError: the browser's runtimes are not installed.
+    """
+
+    def __init__(
+        self,
+        artifact: Path,
+        libraries: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        payload = payload_for(artifact)
+        check_for_browser("a browser", payload)
+        _check(artifact, payload.manifest)
+        session = open_session(artifact)  # refuses what was truncated or changed
+        self.manifest, self.tiling = session.manifest, session.tiling()
+        super().__init__(_Handler, _PAGES, libraries or WEB.require(), host, port)
+        self.model = artifact.read_bytes()
+        self.facts = _facts(artifact, self.manifest)
+
+    def plan(self, height: int, width: int) -> dict[str, Any]:
+        """Where the page cuts a picture, as JSON: spans of `[start, stop, keep from, keep to]`.
+
+        Returns:
+            `rows`, `columns`, and `why_inexact` for the user; or `refused`, a sentence.
+        """
+        scale = self.manifest.scale
+        assert isinstance(scale, int)
+        if height * width * scale**2 > MOST_PIXELS:
+            most = MOST_PIXELS // scale**2 / 1e6
+            return {
+                "refused": f"{width}x{height} pixels are too many for a page; at most {most:.0f} "
+                f"megapixels with this model. `edgesr upscale` takes any size"
+            }
+        try:
+            return _described(make_plan(height, width, self.tiling))
+        except UsageError as error:
+            return {"refused": str(error)}
+
+
+class _Handler(PageHandler):
+    server: ModelPage
+
+    def answer(self, parts: list[str]) -> None:
+        """Facts, model, plans."""
+        page = self.server
+        if parts == ["about"]:
+            self.send(json.dumps(page.facts).encode(), "application/json")
+        elif parts == ["model"]:
+            self.send(page.model, "application/octet-stream")
+        elif len(parts) == 3 and parts[0] == "plan" and all(map(_is_side, parts[1:])):
+            plan = page.plan(int(parts[1]), int(parts[2]))
+            self.send(json.dumps(plan).encode(), "application/json")
+        else:
+            self.refuse(404)
+
+
+def _is_side(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6
+
+
+def _check(artifact: Path, manifest: Manifest) -> None:
+    """Raises: UnsupportedError: see `ModelPage`."""
+    name = artifact.name
+    if manifest.colour != "rgb":
+        raise UnsupportedError(
+            f"{name} sees luma alone, and the page takes RGB models; `edgesr upscale` runs it"
+        )
+    if not isinstance(manifest.scale, int):
+        raise UnsupportedError(f"{name} does not enlarge by a whole number; use `edgesr upscale`")
+    if not manifest.exact_tiling or manifest.halo is None:
+        raise UnsupportedError(
+            f"{name} has no bounded receptive field, so no tiles fit; use `edgesr upscale`"
+        )
+    if artifact.suffix == ".tflite" and None in (manifest.height, manifest.width):
+        raise UnsupportedError(f"LiteRT.js takes one size; export {name} again with a --shape")
+
+
+def _facts(artifact: Path, manifest: Manifest) -> dict[str, Any]:
+    """What the page is told of the model; addresses are relative to it."""
+    values = np.arange(256, dtype=np.uint8)
+    flat = replace(manifest, layout="NHWC")
+    decoding = None
+    if manifest.dtype != "float32":
+        codes = values.view(manifest.dtype)
+        decoding = to_image(codes.reshape(1, 1, 256, 1), flat).ravel().tolist()
+    runtime = "litert" if artifact.suffix == ".tflite" else "onnxruntime-web"
+    package = "@litertjs/core" if runtime == "litert" else "onnxruntime-web"
+    return {
+        "name": artifact.name, "network": manifest.network, "precision": manifest.precision,
+        "runtime": runtime, "version": WEB.versions[package], "model": "./model",
+        "scale": manifest.scale, "dtype": manifest.dtype, "layout": manifest.layout,
+        "encoding": to_tensor(values.reshape(1, 256, 1), flat).ravel().tolist(),
+        "decoding": decoding, "value_range": manifest.value_range,
+    }  # fmt: skip
+
+
+def _described(plan: Plan) -> dict[str, Any]:
+    rows, columns = (
+        [[span.start, span.stop, span.keep_start, span.keep_stop] for span in axis]
+        for axis in (plan.rows, plan.columns)
+    )
+    return {"rows": rows, "columns": columns, "why_inexact": plan.why_inexact}
