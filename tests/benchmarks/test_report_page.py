@@ -114,7 +114,8 @@ def test_real_results_of_every_kind_make_a_page():
     outline(page)
     assert [source.kind for source in book.inputs.sources] == ["bench", "bench", "quantization"]
     table = json.loads((RESULTS / "quantization.json").read_text())["rows"][0]
-    borrowed = f"{table['sets']['set14']['ptq']['mean']:.3f}*"
+    first = next(iter(table["sets"].values()))  # one set for all rows: the file's first
+    borrowed = f"{first['ptq']['mean']:.3f}*"
     assert table["network"] == "plain-m-x3" and borrowed in page
     assert "plain-m-x3 int8" in page and "ethos-u65-512" in page
     assert len(page) < 300_000
