@@ -12,44 +12,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgesr.models.edsr import div2k_mean
 from edgesr.models.mzsr import BicubicEnlargement
+from edgesr.models.rcan import AttentionBlock
 from edgesr.models.registry import Paper, register
 
 _SLOPE = 0.2
 """Of the leaky ReLU in front of a reduction."""
-_REDUCTION = 16
-"""Of the channel attention's bottleneck."""
-
-
-class ChannelAttention(nn.Module):
-    """A factor per channel from its mean over the image (Zhang et al., RCAN, ECCV 2018, eq. 9)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        narrow = max(1, channels // _REDUCTION)
-        self.squeeze = nn.Conv2d(channels, narrow, 1)
-        self.excite = nn.Conv2d(narrow, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean((2, 3), keepdim=True)
-        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
-
-
-class AttentionBlock(nn.Module):
-    """`x + attention(conv(ReLU(conv(x))))`, RCAN's block."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.attention = ChannelAttention(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.attention(self.second(F.relu(self.first(x))))
-        return x + residual
 
 
 def reduction(before: int, middle: int, after: int) -> nn.Sequential:

@@ -24,8 +24,9 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        self.down = nn.Conv2d(channels, channels // reduction, 1)
-        self.up = nn.Conv2d(channels // reduction, channels, 1)
+        middle = max(1, channels // reduction)
+        self.down = nn.Conv2d(channels, middle, 1)
+        self.up = nn.Conv2d(middle, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(dim=(2, 3), keepdim=True)
