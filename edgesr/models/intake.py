@@ -27,7 +27,7 @@ from torch import nn
 from edgesr.errors import BadFileError, CheckpointError, UsageError
 from edgesr.models.checkpoint import Tensors, first_bytes, is_tflite, read_checkpoint
 from edgesr.models.recognise import recognise
-from edgesr.models.registry import Entry, create, entries, parse_name
+from edgesr.models.registry import Entry, create, find_entry, parse_name
 from edgesr.network import Network
 from edgesr.scales import Scale, checked, scale_text
 
@@ -95,8 +95,8 @@ def _asked(architecture: str | None, scale: Scale | None) -> tuple[Entry | None,
     """Entry and scale that the caller insists on."""
     if architecture is None:
         return None, scale
-    if architecture in (known := entries()):
-        entry = known[architecture]
+    entry = find_entry(architecture)
+    if entry is not None:
         if scale is not None:
             entry.check(scale)
         return entry, scale
@@ -107,8 +107,8 @@ def _asked(architecture: str | None, scale: Scale | None) -> tuple[Entry | None,
 
 
 def _shipped(name: str, architecture: str | None, scale: Scale | None) -> Network:
-    if scale is not None and name in entries():
-        name = entries()[name].named(scale)
+    if scale is not None and (known := find_entry(name)) is not None:
+        name = known.named(scale)
     entry, named = parse_name(name)
     if scale not in (None, named) or architecture not in (None, entry.name, name):
         raise UsageError(f"`{name}` says what it is; drop --architecture and --scale")

@@ -9,19 +9,25 @@ identity), after RepVGG (Ding et al., CVPR 2021) and ECBSR (Zhang et al., ACM MM
 branches are linear, so their sum is one 3x3 kernel; it is composed in weight space in every step,
 which costs a thousandth of running the branches over the image (SESR, Bhardwaj et al., MLSys 2022,
 section 3.3).
+
+`plain-s`, `-m` and `-l` are three sizes; `plain-d5c28` is any other: 5 convolutions between the
+first and the last, 28 channels.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.models.registry import Paper, register
+from edgesr.errors import UsageError
+from edgesr.models.registry import Entry, Paper, Tensors, register, register_family
 
 _PAPER = Paper("Plain: collapsible 3x3 convolutions with a nearest-neighbour anchor", "edgesr")
+_SCALES = (2, 3, 4)
 
 
 class BranchedConv(nn.Module):
@@ -88,19 +94,46 @@ def _deployed(scale: int, channels: int, blocks: int) -> int:
 
 
 def _counts(channels: int, blocks: int) -> dict[int, int]:
-    return {scale: _deployed(scale, channels, blocks) for scale in (2, 3, 4)}
+    return {scale: _deployed(scale, channels, blocks) for scale in _SCALES}
 
 
-@register("plain-s", paper=_PAPER, scales=(2, 3, 4), parameters=_counts(16, 4))
+@register("plain-s", paper=_PAPER, scales=_SCALES, parameters=_counts(16, 4))
 def plain_s(scale: int) -> nn.Module:
     return Plain(scale, channels=16, blocks=4)
 
 
-@register("plain-m", paper=_PAPER, scales=(2, 3, 4), parameters=_counts(32, 4))
+@register("plain-m", paper=_PAPER, scales=_SCALES, parameters=_counts(32, 4))
 def plain_m(scale: int) -> nn.Module:
     return Plain(scale, channels=32, blocks=4)
 
 
-@register("plain-l", paper=_PAPER, scales=(2, 3, 4), parameters=_counts(48, 5))
+@register("plain-l", paper=_PAPER, scales=_SCALES, parameters=_counts(48, 5))
 def plain_l(scale: int) -> nn.Module:
     return Plain(scale, channels=48, blocks=5)
+
+
+_MOST = {"convolutions": 64, "channels": 512}
+
+
+def _named(tensors: Tensors) -> str | None:
+    first = tensors.get("body.0.square.weight")
+    if first is None or first.ndim != 4:
+        return None
+    depth = next(number for number in count() if f"body.{number + 1}.square.weight" not in tensors)
+    sizes = {"convolutions": depth, "channels": first.shape[0]}
+    fit = all(1 <= value <= _MOST[what] for what, value in sizes.items())
+    return f"plain-d{depth}c{sizes['channels']}" if fit else None
+
+
+@register_family(r"plain-d(\d+)c(\d+)", named=_named)
+def plain_sized(name: str, depth: int, channels: int) -> Entry:
+    """Any size.
+
+    Raises:
+        UsageError: no convolution, no channel, or more than the family goes to.
+    """
+    for what, value in zip(_MOST, (depth, channels), strict=True):
+        if not 1 <= value <= _MOST[what]:
+            raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
+    build = partial(Plain, channels=channels, blocks=depth)
+    return Entry(name, build, _PAPER, _SCALES, _counts(channels, depth))

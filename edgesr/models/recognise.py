@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from edgesr.errors import CheckpointError
 from edgesr.models.checkpoint import Tensors
 from edgesr.models.keymaps import KEYMAPS, OWN, KeyMap
-from edgesr.models.registry import Entry, entries
+from edgesr.models.registry import Entry, entries, find_entry, members_like
 from edgesr.scales import Scale, scale_text
 
 Shapes = dict[str, tuple[int, ...]]
@@ -108,8 +108,10 @@ class _NoInitialValues(TorchFunctionMode):
 
 @cache
 def _shapes(name: str, scale: Scale) -> Shapes:
+    entry = find_entry(name)
+    assert entry is not None
     with _NoInitialValues():
-        module = entries()[name].build(scale)
+        module = entry.build(scale)
     return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
 
 
@@ -121,8 +123,8 @@ def expected_shapes(entry: Entry, scale: Scale) -> Shapes:
 def _candidates(tensors: Tensors, entry: Entry | None, scale: Scale | None) -> Iterator[Match]:
     known = entries()
     for keymap in (*(k for k in KEYMAPS if entry is not None or k.mark in tensors), OWN):
-        for name in keymap.networks or known:
-            candidate = known[name]
+        named = [known[name] for name in keymap.networks]
+        for candidate in named or ([entry] if entry is not None else known.values()):
             if entry is not None and candidate is not entry:
                 continue
             spelled = _spelled(tensors, keymap)
@@ -166,6 +168,9 @@ def recognise(
             tensor that our module has built in has another value.
     """
     matches = list(_candidates(tensors, entry, scale))
+    if entry is None and not any(match.fits for match in matches):
+        for member in members_like(tensors):
+            matches += _candidates(tensors, member, scale)
     # One network may match in two spellings when none of its keys is renamed.
     fitting = {match.name: match for match in reversed(matches) if match.fits}
     if fitting and scale is not None:

@@ -8,6 +8,11 @@ paper gives, the parameter counts it prints, the meaning of its tensors.
 
 `create("abpn-x3")` builds it; weights are loaded by `edgesr.models.intake`. A network for any scale
 gives its range, `any_scale=(1, 4)`; `create("arbsr-plain-x2.2x4.2")` builds it for that one.
+
+A family has members without number, whose sizes are in their names: `plain-d5c28-x3`.
+
+    @register_family(r"plain-d(\d+)c(\d+)", named=name_of)
+    def sized(name: str, depth: int, channels: int) -> Entry: ...
 """
 
 from __future__ import annotations
@@ -16,9 +21,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgesr.errors import UsageError
 from edgesr.network import Colour, Network
@@ -89,6 +95,26 @@ class Entry:
 
 _ENTRIES: dict[str, Entry] = {}
 
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one kind in any size.
+
+    Attributes:
+        pattern: of their names; every group is a whole number.
+        member: from the name and those numbers.
+        named: the member's name whose weights look like these, or None; not all need to fit.
+    """
+
+    pattern: str
+    member: Callable[..., Entry]
+    named: Callable[[Tensors], str | None]
+
+
+_FAMILIES: list[Family] = []
+
 
 def register(
     name: str,
@@ -118,33 +144,70 @@ def register(
     return add
 
 
+def register_family(
+    pattern: str, *, named: Callable[[Tensors], str | None]
+) -> Callable[[Callable[..., Entry]], Callable[..., Entry]]:
+    """Register the decorated `(name, *numbers) -> Entry` for all names that match `pattern`."""
+
+    def add(member: Callable[..., Entry]) -> Callable[..., Entry]:
+        _FAMILIES.append(Family(pattern, member, named))
+        return member
+
+    return add
+
+
 def entries() -> dict[str, Entry]:
-    """Every registered network, sorted by name."""
+    """Every registered network, sorted by name; of families none."""
     import edgesr.models  # noqa: F401  (importing the package registers them)
 
     return dict(sorted(_ENTRIES.items()))
 
 
+def find_entry(name: str) -> Entry | None:
+    """The network called `name`, without a scale, or the family's member; None if there is none.
+
+    Raises:
+        UsageError: a size the family does not have.
+    """
+    return entries().get(name) or _member(name)
+
+
+@cache  # so that an entry is itself, whoever asks for it
+def _member(name: str) -> Entry | None:
+    for family in _FAMILIES:
+        if match := re.fullmatch(family.pattern, name):
+            return family.member(name, *map(int, match.groups()))
+    return None
+
+
+def members_like(tensors: Tensors) -> list[Entry]:
+    """Of every family the member whose weights look like these."""
+    entries()
+    names = [family.named(tensors) for family in _FAMILIES]
+    found = [find_entry(name) for name in names if name is not None]
+    return [entry for entry in found if entry is not None]
+
+
 def parse_name(text: str) -> tuple[Entry, Scale]:
-    """Split `plain-m-x3` (or `arbsr-plain-x1.5`) into its registry entry and scale.
+    """Split `plain-m-x3` (`plain-d5c28-x3`, `arbsr-plain-x1.5`) into its registry entry and scale.
 
     Raises:
         UsageError: unknown name, or a scale the network does not come in.
     """
-    known = entries()
     match = re.fullmatch(r"(?P<name>.+?)-x(?P<scale>[\d.]+(x[\d.]+)?)", text)
-    if match is None or match["name"] not in known:
-        bare = text if match is None else match["name"]
-        if bare in known:
-            scales = ", ".join(f"{bare}-x{s}" for s in known[bare].scales)
-            other = f" or any other, as in {bare}-x1.5" if known[bare].any_scale else ""
+    bare = text if match is None else match["name"]
+    entry = find_entry(bare)
+    if match is None or entry is None:
+        if entry is not None:
+            scales = ", ".join(f"{bare}-x{s}" for s in entry.scales)
+            other = f" or any other, as in {bare}-x1.5" if entry.any_scale else ""
             raise UsageError(f"`{text}` has no scale; choose one of {scales}{other}")
         import difflib
 
-        near = difflib.get_close_matches(bare, known, n=3)
+        near = difflib.get_close_matches(bare, entries(), n=3)
         hint = f"did you mean {', '.join(near)}? " if near else ""
         raise UsageError(f"no network is called `{bare}`; {hint}`edgesr models` lists all")
-    entry, scale = known[match["name"]], parse_scale(match["scale"])
+    scale = parse_scale(match["scale"])
     entry.check(scale)
     return entry, scale
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from edgesr.analysis import analyse, sketch
-from edgesr.errors import UsageError
+from edgesr.errors import CheckpointError, UsageError
 from edgesr.models import Paper, create, entries, parse_name, register
+from edgesr.models.recognise import recognise
+from edgesr.models.registry import find_entry
 
 NAMES = [f"{entry.name}-x{scale}" for entry in entries().values() for scale in entry.scales]
 COUNTED = [f"{entry.name}-x{scale}" for entry in entries().values() for scale in entry.parameters]
@@ -72,6 +74,47 @@ def test_a_wrong_name_says_what_to_type(text, words):
         parse_name(text)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["plain-d1c8-x2", "plain-d5c28-x3", "plain-d7c44-x4"])
+def test_a_family_has_members_of_any_size(name):
+    entry, scale = parse_name(name)
+    assert entry is find_entry(entry.name), "asked twice, the same"
+    network = create(name)
+    depth, channels = len(network.module.body) - 1, network.module.body[0].square.out_channels
+    assert name == f"plain-d{depth}c{channels}-x{scale}" == network.name
+    assert analyse(sketch(name)).parameters == entry.parameters[scale]
+    assert entry.name not in entries()
+
+
+def test_a_named_size_is_the_member():
+    tensors = create("plain-d4c32-x3").module.state_dict()
+    create("plain-m-x3").module.load_state_dict(tensors)
+    match = recognise(tensors, "any")
+    assert match is not None and match.name == "plain-m-x3"
+
+
+def test_members_are_recognised_by_their_weights():
+    network = create("plain-d3c20-x2")
+    match = recognise(network.module.state_dict(), "any")
+    assert match is not None and match.name == "plain-d3c20-x2"
+    tensors = dict(network.module.state_dict())
+    tensors.pop("body.2.point.weight")
+    with pytest.raises(CheckpointError, match=r"does not fit plain-.* 1 missing .*body\.2\.point"):
+        recognise(tensors, "any")
+    huge = {"body.0.square.weight": torch.empty(4, 4), "body.1.square.weight": torch.empty(1)}
+    assert recognise(huge, "any") is None
+
+
+def test_sizes_a_family_does_not_have():
+    with pytest.raises(UsageError, match=r"`plain-d0c8`: convolutions from 1 to 64, not 0"):
+        parse_name("plain-d0c8-x2")
+    with pytest.raises(UsageError, match=r"channels from 1 to 512, not 9999"):
+        parse_name("plain-d4c9999-x2")
+    with pytest.raises(UsageError, match="`plain-d4c8` has no scale; choose one of plain-d4c8-x2"):
+        parse_name("plain-d4c8")
+    with pytest.raises(UsageError, match="comes in scales"):
+        parse_name("plain-d4c8-x7")
 
 
 def test_a_name_is_registered_once():
