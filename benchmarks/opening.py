@@ -12,6 +12,7 @@ from statistics import median
 
 import numpy as np
 from edgesr.benchmarks import entrants as lineup
+from edgesr.benchmarks.devices.parity import recorded_parity
 from edgesr.benchmarks.entrants import Entrant, Runner
 from edgesr.benchmarks.harness import Contender
 from edgesr.benchmarks.memory import Memory, reset_peak, resident_mb
@@ -60,8 +61,18 @@ def open_entrant(
     phases["preprocess"] = _median_ms(lambda: to_tensor(pixels, manifest))
     phases["postprocess"] = _median_ms(lambda: to_image(output, manifest))
     row = dataclasses.replace(_row(entrant, runner), phases=phases, memory=memory)
+    row = _proved(row, entrant, runner)
     label = f"{entrant.name} in {entrant.runtime}, {entrant.threads} threads"
     return row, Contender(label, lambda: runner.infer(tensor), _prepare(entrant))
+
+
+def _proved(row: Row, entrant: Entrant, runner: Runner) -> Row:
+    """The row with what became of the golden tile; an artifact without one is marked."""
+    parity = recorded_parity(runner.infer, runner.manifest)
+    if parity is not None or not entrant.is_artifact:
+        return dataclasses.replace(row, parity=parity)
+    note = f"{entrant.name}: its manifest records no output, so nothing is proved; export it again"
+    return dataclasses.replace(row, notes=(*row.notes, note))
 
 
 @contextlib.contextmanager

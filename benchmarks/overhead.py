@@ -57,7 +57,8 @@ def _litert_median(_said: str, report: Path) -> float:
 
 def _openvino(artifact: Path, runs: int, _report: Path) -> list[str]:
     return [
-        sys.executable, "-m", "openvino.tools.benchmark.main", "-m", str(artifact), "-d", "CPU",
+        sys.executable, "-c", "from openvino.tools.benchmark.main import main; main()",
+        "-m", str(artifact), "-d", "CPU",
         "-api", "sync", "-niter", str(runs), "-nthreads", "1", "-hint", "none", "-nstreams", "1",
     ]  # fmt: skip
 

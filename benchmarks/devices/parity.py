@@ -3,7 +3,8 @@
 The golden input is a pattern any language can compute; the manifest holds 1,024 samples of the
 output that was proved against the integer reference (int8) or the graph in torch (float) when the
 file was written. The artifact is run here once more, is held against those samples, and its whole
-output is then what the device's is compared with: hash, largest difference, PSNR.
+output is then what the device's is compared with: hash, largest difference, PSNR. A runtime of
+this machine is held against the samples alone, which costs one call.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,18 +50,65 @@ class Golden:
                 f"{self.output.size} were expected"
             )
         raw = np.ascontiguousarray(output.astype(self.output.dtype, copy=False))
-        raw = raw.reshape(self.output.shape)
-        got, want = (to_image(t, self.manifest).astype(np.int32) for t in (raw, self.output))
-        difference = np.abs(got - want)
-        error = float(np.mean(np.square(difference, dtype=np.float64)))
-        return Parity(
-            reference=self.reference,
-            sha256=hashlib.sha256(raw.tobytes()).hexdigest(),
-            exact=raw.tobytes() == self.output.tobytes(),
-            max_lsb=int(difference.max()),
-            identical=float(np.mean(difference == 0)),
-            psnr=10 * math.log10(255**2 / error) if error else None,
+        return _apart(
+            raw.reshape(self.output.shape), self.output, self.manifest, self.reference, _sha256(raw)
         )
+
+
+def recorded_parity(infer: Callable[[Array], Array], manifest: Manifest) -> Parity | None:
+    """Hold a runtime of this machine against the samples in the manifest.
+
+    Args:
+        infer: runs the artifact: its input tensor to its output.
+        manifest: of the artifact.
+
+    Returns:
+        Of 1,024 samples; None where none were recorded, as for a network that torch runs.
+
+    Raises:
+        BadFileError: what was recorded is not of this artifact's output.
+    """
+    recorded = manifest.parity.get("golden")
+    if not recorded:
+        return None
+    image = verify_script.pattern(recorded["height"], recorded["width"], recorded["channels"])
+    output = infer(verify_script.to_tensor(image, asdict(manifest)))
+    got, want = _samples(output, recorded["samples"], manifest.artifact)
+    row = (1, 1, -1, 1)
+    proved = manifest.parity.get("reference", "network")
+    reference = f"what was checked against the {proved} at export, {got.size} values"
+    return _apart(got.reshape(row), want.reshape(row), manifest, reference, _sha256(output))
+
+
+def _apart(got: Array, want: Array, manifest: Manifest, reference: str, sha256: str) -> Parity:
+    images = [to_image(tensor, manifest).astype(np.int32) for tensor in (got, want)]
+    difference = np.abs(images[0] - images[1])
+    error = float(np.mean(np.square(difference, dtype=np.float64)))
+    return Parity(
+        reference=reference,
+        sha256=sha256,
+        exact=got.tobytes() == want.tobytes(),
+        max_lsb=int(difference.max()),
+        identical=float(np.mean(difference == 0)),
+        psnr=10 * math.log10(255**2 / error) if error else None,
+    )
+
+
+def _sha256(output: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(output).tobytes()).hexdigest()
+
+
+def _samples(output: Array, recorded: str, artifact: object) -> tuple[Array, Array]:
+    """The output where samples were recorded, and those.
+
+    Raises:
+        BadFileError: they are not as many.
+    """
+    got = output.reshape(-1)[verify_script.positions(output.size)]
+    samples = base64.b64decode(recorded)
+    if len(samples) != got.nbytes:
+        raise BadFileError(f"the recorded output of {artifact} is damaged; export it again")
+    return got, np.frombuffer(samples, output.dtype)
 
 
 def payload_for(artifact: Path) -> Payload:
@@ -95,11 +144,7 @@ def golden_for(payload: Payload) -> Golden:
 
 
 def _check_recorded(output: Array, recorded: str, payload: Payload, proof: dict[str, Any]) -> None:
-    got = output.reshape(-1)[verify_script.positions(output.size)]
-    samples = base64.b64decode(recorded)
-    if len(samples) != got.nbytes:
-        raise BadFileError(f"the recorded output of {payload.artifact} is damaged; export it again")
-    want = np.frombuffer(samples, output.dtype)
+    got, want = _samples(output, recorded, payload.artifact)
     allowed = float(proof.get("tolerance", 0))
     if payload.manifest.precision != "int8":
         allowed *= payload.manifest.value_range

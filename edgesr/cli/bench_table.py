@@ -12,7 +12,7 @@ CPU_COLUMNS = {
     "artifact": "artifact", "io": "in/out", "runtime": "runtime", "threads": "threads",
     "median_ms": "median ms", "p90_ms": "p90", "p99_ms": "p99", "spread_percent": "spread %",
     "peak_mb": "peak MB", "ms_per_megapixel": "ms/Mpixel", "gmac_per_s": "GMAC/s",
-    "percent_of_peak": "% of GEMM",
+    "percent_of_peak": "% of GEMM", "parity": "parity",
 }  # fmt: skip
 
 PHASE_COLUMNS = {
@@ -30,7 +30,7 @@ DEVICE_COLUMNS = {
 SUITE_COLUMNS = {
     "artifact": "artifact", "device": "device", "runtime": "runtime", "threads": "threads",
     "median_ms": "median ms", "p90_ms": "p90", "spread_percent": "spread %",
-    "estimate_ms": "estimate ms", "percent_of_peak": "% of GEMM",
+    "estimate_ms": "estimate ms", "percent_of_peak": "% of GEMM", "parity": "parity",
 }  # fmt: skip
 """Followed by the quality on every image set."""
 

@@ -1,5 +1,6 @@
 """Line-up, and a whole benchmark with fake sessions."""
 
+import base64
 import dataclasses
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from edgesr.benchmarks.cpu import bench
 from edgesr.benchmarks.entrants import Entrant, line_up, load_network, tensor_for
 from edgesr.benchmarks.harness import Plan
 from edgesr.benchmarks.memory import measure_memory
+from edgesr.export import verify_script
 
-from edgesr.errors import EnvironmentLimitError, UnsupportedError, UsageError
+from edgesr.errors import BadFileError, EnvironmentLimitError, UnsupportedError, UsageError
 from edgesr.manifest import Manifest, Quantization
 from edgesr.runtime import SessionInfo
 
@@ -142,6 +144,55 @@ def test_a_bench_times_everybody_and_the_ceilings_in_one_run():
     assert "slow on Sundays" in result.warnings()
     # four rows, two sizes of each of the four matrix products, copies with one and two threads
     assert told[-1] == ("timing", 2 * 14, 2 * 14)
+
+
+def proved(runner):
+    """`runner` with the samples of its own output in its manifest, as `export` leaves them."""
+    image = verify_script.pattern(4, 6, 3)
+    output = runner.infer(image[None])
+    samples = output.reshape(-1)[verify_script.positions(output.size)].tobytes()
+    golden = {
+        "height": 4, "width": 6, "channels": 3, "samples": base64.b64encode(samples).decode()
+    }  # fmt: skip
+    parity = {"golden": golden, "reference": "integer reference"}
+    return dataclasses.replace(runner, manifest=dataclasses.replace(runner.manifest, parity=parity))
+
+
+def bench_one(runner):
+    return bench(
+        line_up(["a.tflite"]), Plan(runs=1, warm_up=0, turn=1), memory=False,
+        open_runner=lambda _: runner,
+    )  # fmt: skip
+
+
+def test_a_row_holds_the_runtime_against_what_was_proved_at_export():
+    (row,) = bench_one(proved(FakeRunner(MANIFEST))).rows
+    assert row.parity.exact and row.parity.describe() == "exact"
+    assert "integer reference at export" in row.parity.reference
+
+
+def test_a_runtime_that_computes_something_else_is_marked():
+    class Wrong(FakeRunner):
+        def infer(self, tensor):
+            output = super().infer(tensor)
+            return np.where(output > 20, output - 3, output).astype(np.uint8)
+
+    parity = bench_one(Wrong(proved(FakeRunner(MANIFEST)).manifest)).rows[0].parity
+    assert not parity.exact and parity.max_lsb == 3 and 0 < parity.identical < 1
+    assert parity.describe().startswith("3 LSB, ")
+
+
+def test_an_artifact_without_a_recorded_output_is_marked():
+    result = bench_one(FakeRunner(MANIFEST))
+    assert result.rows[0].parity is None
+    assert any("nothing is proved" in warning for warning in result.warnings())
+
+
+def test_recorded_samples_that_do_not_fit_are_refused():
+    runner = proved(FakeRunner(MANIFEST))
+    runner.manifest.parity["golden"]["samples"] = "AAAA"
+    with pytest.raises(BadFileError, match=r"recorded output of net\.tflite is damaged"):
+        bench_one(runner)
 
 
 def test_torch_runs_on_the_threads_of_its_row():
