@@ -23,6 +23,7 @@ from edgesr.quantize.ties import is_copy
 from torch import fx
 
 from edgesr.graph import input_of, is_call, output_of, tensor_nodes
+from edgesr.models.enlarge import rectangle_to_space
 
 aten = torch.ops.aten
 
@@ -41,6 +42,7 @@ _CHANNELWISE = (
 _SHUFFLES = (
     depth_to_space,
     space_to_depth,
+    rectangle_to_space,
     aten.pixel_shuffle.default,
     aten.pixel_unshuffle.default,
 )
@@ -149,7 +151,8 @@ def _relate_shuffle(
 ) -> None:
     wide, narrow = (node, x) if shapes[node.name][1] > shapes[x.name][1] else (x, node)
     channels, blocks = shapes[narrow.name][1], shapes[wide.name][1] // shapes[narrow.name][1]
-    inner = is_call(node, depth_to_space, space_to_depth)  # channels vary fastest
+    # Channels vary fastest.
+    inner = is_call(node, depth_to_space, space_to_depth, rectangle_to_space)
     for c in range(channels):
         for k in range(blocks):
             deep = k * channels + c if inner else c * blocks + k

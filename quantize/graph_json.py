@@ -27,6 +27,7 @@ from torch import Tensor, fx, nn
 
 from edgesr.errors import BadFileError, UnsupportedError
 from edgesr.graph import add_constant, channels_of_input, constant_of, layer_of, tidy
+from edgesr.models.enlarge import rectangle_to_space
 
 aten = torch.ops.aten
 Tensors = dict[str, Tensor]
@@ -49,7 +50,7 @@ _OPERATORS = (
     aten.layer_norm.default, aten.group_norm.default, aten.pixel_shuffle.default,
     aten.pixel_unshuffle.default, aten.channel_shuffle.default, aten.upsample_nearest2d.vec,
     aten.upsample_bilinear2d.vec, aten.upsample_bicubic2d.vec, aten.sym_size.int,
-    depth_to_space, space_to_depth,
+    depth_to_space, space_to_depth, rectangle_to_space,
 )  # fmt: skip
 _ON_SIZES = (
     operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.getitem,

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from edgesr.data.images import Image
 from edgesr.errors import UnsupportedError
 from edgesr.graph import is_call, layer_of, tensor_nodes
+from edgesr.models.enlarge import rectangle_to_space
 
 aten = torch.ops.aten
 
@@ -350,6 +351,7 @@ KERNELS: dict[Any, Kernel] = {
     aten.pixel_unshuffle.default: move,
     depth_to_space: move,
     space_to_depth: move,
+    rectangle_to_space: move,
 }
 """Every operator with an int8 form."""
 

@@ -11,6 +11,7 @@ from edgesr.export.lower.ops import depth_to_space, space_to_depth
 from torch import fx
 
 from edgesr.graph import constant_of, is_call, tensor_nodes
+from edgesr.models.enlarge import rectangle_to_space
 
 aten = torch.ops.aten
 
@@ -24,6 +25,7 @@ MOVES = (
     *CLIPS,
     depth_to_space,
     space_to_depth,
+    rectangle_to_space,
     aten.pixel_shuffle.default,
     aten.pixel_unshuffle.default,
     aten.slice.Tensor,

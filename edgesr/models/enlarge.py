@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,9 +154,7 @@ class Periodic(nn.Module):
         assert total is not None
         if self.square:
             return F.pixel_shuffle(total, self.rows)
-        # The operator has no gradient.
-        shuffle = _rectangle_to_space if total.requires_grad else rectangle_to_space
-        image: Tensor = shuffle(total, self.rows, self.columns)
+        image: Tensor = rectangle_to_space(total, self.rows, self.columns)
         return image
 
 
@@ -174,6 +173,13 @@ def _rectangle_to_space(x: Tensor, rows: int, columns: int) -> Tensor:
     return pixels.reshape(batch, colours, height * rows, width * columns)
 
 
+def _space_to_rectangle(x: Tensor, rows: int, columns: int) -> Tensor:
+    batch, colours, height, width = x.shape
+    pixels = x.reshape(batch, colours, height // rows, rows, width // columns, columns)
+    blocks = pixels.permute(0, 3, 5, 1, 2, 4)
+    return blocks.reshape(batch, -1, height // rows, width // columns)
+
+
 # An operator of its own, so that a graph and an analysis see it in one piece.
 _LIBRARY = torch.library.Library("edgesr", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("rectangle_to_space(Tensor x, int rows, int columns) -> Tensor")  # type: ignore[no-untyped-call]
@@ -181,6 +187,18 @@ _LIBRARY.impl(  # type: ignore[no-untyped-call]
     "rectangle_to_space",
     lambda x, rows, columns: _rectangle_to_space(x, rows, columns).contiguous(),
     "CompositeExplicitAutograd",
+)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+    ctx.block = inputs[1:]
+
+
+torch.library.register_autograd(
+    "edgesr::rectangle_to_space",
+    lambda ctx, gradient: (_space_to_rectangle(gradient, *ctx.block), None, None),
+    setup_context=_remember,
+    lib=_LIBRARY,
 )
 
 rectangle_to_space = torch.ops.edgesr.rectangle_to_space.default

@@ -31,6 +31,7 @@ from torch import fx
 
 from edgesr.errors import UnsupportedError, UsageError
 from edgesr.graph import constant_of, is_call, layer_of, tensor_nodes
+from edgesr.models.enlarge import rectangle_to_space
 
 aten = torch.ops.aten
 
@@ -296,6 +297,23 @@ def _depth_to_space(mode: str) -> Emit:
     return _on_codes("DepthToSpace", lambda block: {"blocksize": block, "mode": mode})
 
 
+def _rectangle_to_space(b: Builder, node: fx.Node) -> None:
+    """DepthToSpace has square blocks: a transpose between two reshapes, of any image size."""
+    x, rows, columns = _arguments(node)
+    source, name = b.moved(node, x), node.name
+
+    def sizes(first: str, *parts: int) -> str:
+        return b.constant(f"{name}.{first}", np.array(parts, np.int64))
+
+    sides = b.emit("Shape", [source], f"{name}.sides", start=2)
+    split = b.emit("Concat", [sizes("block", rows, columns, -1), sides], f"{name}.split", axis=0)
+    blocks = b.emit("Reshape", [source, split], f"{name}.blocks")
+    pixels = b.emit("Transpose", [blocks], f"{name}.pixels", perm=[2, 3, 0, 4, 1])
+    larger = b.emit("Mul", [sides, sizes("by", rows, columns)], f"{name}.larger")
+    whole = b.emit("Concat", [sizes("one", 1, -1), larger], f"{name}.whole", axis=0)
+    b.set_moved(node, "Reshape", [pixels, whole])
+
+
 OPERATORS: dict[Any, Emit] = {
     aten.conv2d.default: _conv,
     aten.add.Tensor: _float("Add"),
@@ -318,5 +336,6 @@ OPERATORS: dict[Any, Emit] = {
     aten.pad.default: _pad,
     aten.pixel_shuffle.default: _depth_to_space("CRD"),
     depth_to_space: _depth_to_space("DCR"),
+    rectangle_to_space: _rectangle_to_space,
     space_to_depth: _on_codes("SpaceToDepth", lambda block: {"blocksize": block}),
 }

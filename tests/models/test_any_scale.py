@@ -187,3 +187,8 @@ def test_half_a_pixel_is_rounded_down_where_its_centre_would_lie_outside():
 
 def test_the_papers_example():
     assert enlarged_size(100, 100, (2.2, 4.2)) == (220, 420)
+
+
+def test_gradients_pass_through_a_rectangle():
+    x = torch.rand(2, 18, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: rectangle_to_space(t, 3, 2), (x,))
