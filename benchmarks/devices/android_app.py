@@ -70,11 +70,11 @@ class AndroidApp(Android):
         if not self._pushed:
             self._adb.shell(f"mkdir -p {MODELS}")
             self._steady()
-        name = payload.artifact.name
+        name = self._model(payload)
         if name not in self._pushed:
             self._pushed.add(name)
-            for file in (payload.artifact, manifest_path(payload.artifact)):
-                self._adb.push(file, f"{MODELS}/{file.name}")
+            self._adb.push(payload.artifact, f"{MODELS}/{name}")
+            self._adb.push(manifest_path(payload.artifact), f"{MODELS}/{name}.json")
             self._adb.shell(READABLE)
         self._payload, self._output = payload, None
 
@@ -84,7 +84,7 @@ class AndroidApp(Android):
         self._wait_until_cool()
         name = f"r{uuid.uuid4().hex[:12]}"
         extras = {
-            "model": self._payload.artifact.name, "id": name, "backend": self._backend,
+            "model": self._model(self._payload), "id": name, "backend": self._backend,
             "threads": work.threads, "runs": work.runs, "warm_up": work.warm_up, "strict": "true",
         }  # fmt: skip
         words = " ".join(f"--es {key} {shlex.quote(str(value))}" for key, value in extras.items())
@@ -98,10 +98,14 @@ class AndroidApp(Android):
             self._adb.shell(f"rm -f {RESULTS}/{name}.json {RESULTS}/{name}.bin", check=False)
 
     def close(self) -> None:
-        """See `Device.close`. Models that were pushed for this benchmark go, the user's stay."""
+        """See `Device.close`. Models that were brought for this benchmark go, the user's stay."""
         for name in self._pushed:
             self._undo.append(f"rm -f {MODELS}/{name} {MODELS}/{name}.json")
         super().close()
+
+    def _model(self, payload: Payload) -> str:
+        """Never the name of a model that the user has pushed, nor one of another content."""
+        return f"bench-{payload.manifest.sha256[:16] or 'model'}{payload.artifact.suffix}"
 
     def _await(self, name: str) -> str:
         """The JSON, once it is there; the app may be killed by the system in the meantime."""

@@ -16,8 +16,9 @@ from edgesr.export import export
 from edgesr.models.registry import create
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # programs.py
+sys.path.insert(0, str(HERE))  # app_stub.py, programs.py
 
+from app_stub import HELPFUL  # noqa: E402
 from programs import SERIAL, executable  # noqa: E402
 
 
@@ -118,3 +119,18 @@ def phone(sandbox):
         file.unlink()
     for left in (sandbox / "data" / "local" / "tmp").iterdir():  # by a phone that was cut off
         shutil.rmtree(left)
+
+
+@pytest.fixture
+def app_phone(phone, sandbox):
+    """A phone with the app on it, or rather with `am` and `pm`; yields its root folder."""
+    for tool in ("mkdir", "cp", "sleep", "pidof"):
+        link = sandbox / "usr" / "bin" / tool
+        if not os.path.lexists(link):
+            link.symlink_to("busybox")
+    phone(**HELPFUL)
+    (sandbox / "data" / "app.apk").write_bytes(b"an app")
+    yield sandbox
+    for name in ("app.apk", "am.log", "golden.bin"):
+        (sandbox / "data" / name).unlink(missing_ok=True)
+    shutil.rmtree(sandbox / "sdcard", ignore_errors=True)

@@ -5,63 +5,17 @@ import os
 import shutil
 
 import pytest
+from app_stub import AM, HELPFUL, record_golden
 from edgesr.benchmarks.devices import open_device
 from edgesr.benchmarks.devices.android_app import MODELS, PACKAGE, RESULTS, check_backend
 from edgesr.benchmarks.devices.bench import bench_on
 from edgesr.benchmarks.devices.device import DeviceError
-from edgesr.benchmarks.devices.parity import golden_for, payload_for
 from edgesr.benchmarks.harness import Plan
 from programs import SERIAL
 
 from edgesr.android import phone as phones
 from edgesr.errors import BadFileError, OutputExistsError, UsageError
 from edgesr.manifest import manifest_path
-
-# What the app does with its arguments: looks for the model, leaves output and JSON.
-AM = f"""
-echo "$@" >>/data/am.log
-while [ $# -gt 0 ]; do
-  case $1 in --es) eval "$2='$3'"; shift 3;; *) shift;; esac
-done
-[ -n "$id" ] || exit 0
-mkdir -p {RESULTS}
-if [ -f {MODELS}/$model ] && [ -f {MODELS}/$model.json ]; then
-  cp /data/golden.bin {RESULTS}/$id.bin
-  echo '{{"edgesr_run":1,"init_ms":3.5,"first_ms":2.5,"peak_rss_kb":9000,"out_bytes":4608,'\
-'"samples_ms":[1.5,2.5,2.0],"runtime":"LiteRT","backend":"'$backend'","full":true,'\
-'"facts":{{"threads":'$threads'}}}}' >{RESULTS}/$id.json
-else
-  echo '{{"edgesr_run":1,"error":"no model is called '$model'"}}' >{RESULTS}/$id.json
-fi
-"""
-PM = f"""
-case $1 in
-  path) [ -f /data/app.apk ] && echo package:/data/app/{PACKAGE}/base.apk;;
-  install) for last; do :; done; cp "$last" /data/app.apk && echo Success;;
-esac
-"""
-HELPFUL = {"am": AM, "pm": PM, "cmd": "exit 1", "svc": "true", "pidof": "true"}
-"""The phone's programs when all is well."""
-
-
-@pytest.fixture
-def app_phone(phone, sandbox):
-    """A phone with `am` and `pm`; yields its root folder and a function to furnish it."""
-    for tool in ("mkdir", "cp", "sleep", "pidof"):
-        link = sandbox / "usr" / "bin" / tool
-        if not os.path.lexists(link):
-            link.symlink_to("busybox")
-    phone(**HELPFUL)
-    (sandbox / "data" / "app.apk").write_bytes(b"an app")
-    yield sandbox
-    for name in ("app.apk", "am.log", "golden.bin"):
-        (sandbox / "data" / name).unlink(missing_ok=True)
-    shutil.rmtree(sandbox / "sdcard", ignore_errors=True)
-
-
-def golden(root, file):
-    output = golden_for(payload_for(file)).output
-    (root / "data" / "golden.bin").write_bytes(output.tobytes())
 
 
 def test_push_start_pull_parse(app_phone, artifact, monkeypatch):
@@ -71,7 +25,8 @@ def test_push_start_pull_parse(app_phone, artifact, monkeypatch):
     says = phone_state.FACTS.replace("$(uname -m)", "aarch64")
     monkeypatch.setattr(phone_state, "FACTS", says)
     file = artifact()
-    golden(app_phone, file)
+    record_golden(app_phone, file)
+    phones.push([file], SERIAL, start=False)
     device = open_device(f"adb:{SERIAL}", runner="app")
     (row,) = bench_on(device, [file], Plan(runs=3, warm_up=1), threads=2, processes=2).rows
     assert row.samples == [1.5, 2.5, 2.0] * 2 and row.label == "measured"
@@ -79,16 +34,17 @@ def test_push_start_pull_parse(app_phone, artifact, monkeypatch):
     assert row.facts["app"] == {"threads": 2} and row.placement.full is True
     asked = (app_phone / "data" / "am.log").read_text().splitlines()
     assert len(asked) == 2 and asked[0] != asked[1]
-    assert asked[0].startswith(f"start -S -W -n {PACKAGE}/.BenchActivity --es model {file.name}")
+    assert asked[0].startswith(f"start -S -W -n {PACKAGE}/.BenchActivity --es model bench-")
     assert "--es runs 3 --es warm_up 1 --es strict true" in asked[0]
     results = app_phone / RESULTS.lstrip("/")
-    assert not list(results.iterdir())  # nothing is left behind
-    assert not list((app_phone / MODELS.lstrip("/")).iterdir())
+    assert not list(results.iterdir())  # nothing is left behind, and the user's model stays
+    left = sorted(path.name for path in (app_phone / MODELS.lstrip("/")).iterdir())
+    assert left == [file.name, f"{file.name}.json"]
 
 
 def test_onnx_files_run_there_too(app_phone, artifact):
     file = artifact("onnx")
-    golden(app_phone, file)
+    record_golden(app_phone, file)
     device = open_device(f"adb:{SERIAL}", runner="app")
     (row,) = bench_on(device, [file], Plan(runs=3), processes=1).rows
     assert row.label == "emulated" and row.samples == [] and row.parity.exact
@@ -128,7 +84,7 @@ def test_install_push_pull(app_phone, phone, artifact, tmp_path):
 
     with pytest.raises(DeviceError, match="no results"):
         phones.pull(tmp_path / "results", SERIAL)
-    golden(app_phone, file)
+    record_golden(app_phone, file)
     os.system(f"adb -s {SERIAL} shell am start --es id a1 --es model {file.name} --es threads 1")
     os.system(f"adb -s {SERIAL} shell am start --es id a2 --es model gone --es threads 1")
     rows = phones.pull(tmp_path / "results", SERIAL)
