@@ -47,6 +47,7 @@ def bench(
     plan: Plan | None = None,
     *,
     memory: bool = True,
+    ceilings: bool = True,
     open_runner: Callable[[Entrant], Runner] = lineup.open_runner,
     progress: Progress = _silent,
     lost: Lost | None = None,
@@ -58,6 +59,7 @@ def bench(
         plan: how often, and in how many processes; 30 runs in this process when left out.
         memory: also run each entrant in a child process for its peak memory (seconds each).
             Processes of their own tell it anyway.
+        ceilings: also time matrix products and copies, for shares of them; processes always do.
         open_runner: opens an entrant in this process.
         progress: told about every step.
         lost: told of entrants that fail in a process of their own; the others go on.
@@ -74,7 +76,7 @@ def bench(
             generation = dataclasses.replace(plan, seed=plan.seed + number)
             entrants = _in_children(entrants, generation, timing, progress, lost)
     else:
-        _here(entrants, plan, timing, open_runner, progress)
+        _here(entrants, plan, timing, open_runner, progress, ceilings)
     rows = [_merged(timing.rows[entrant]) for entrant in entrants if entrant in timing.rows]
     if memory and not plan.processes:
         rows = _with_memory(rows, entrants, progress)
@@ -103,6 +105,7 @@ def _here(
     timing: _Timing,
     open_runner: Callable[[Entrant], Runner],
     progress: Progress,
+    with_ceilings: bool,
 ) -> None:
     """All in this process."""
     rows: list[Row] = []
@@ -112,7 +115,7 @@ def _here(
         row, contender = open_entrant(entrant, open_runner)
         rows.append(row)
         contenders.append(contender)
-    ceilings = ceilings_of(rows)
+    ceilings = ceilings_of(rows) if with_ceilings else []
     contenders += [peak.ceiling(*ceiling) for ceiling in ceilings]
     turns = _Counter(progress, "timing", plan.rounds * len(contenders))
     meter = LoadMeter()

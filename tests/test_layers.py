@@ -40,6 +40,7 @@ RANKS = {
     "edgesr.recipes": 9,
     "edgesr.benchmarks": 10,
     "edgesr.benchmarks.fuzz": 11,
+    "edgesr.design": 10,
     "edgesr.android": 11,
     "edgesr.cli": 11,
 }

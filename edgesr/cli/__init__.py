@@ -17,7 +17,7 @@ from edgesr.errors import EdgesrError
 
 _COMMANDS = (
     "demo", "models", "info", "collapse", "export", "eval", "devices", "doctor", "upscale",
-    "adapt", "train", "report", "serve",
+    "adapt", "train", "design", "report", "serve",
 )  # fmt: skip
 
 _INTERRUPTED = 130

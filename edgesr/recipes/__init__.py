@@ -6,8 +6,8 @@
 The shipped ones lie beside this file.
 """
 
-from edgesr.recipes.reading import read, shipped
+from edgesr.recipes.reading import read, shipped, shipped_text
 from edgesr.recipes.running import Outcome, run
 from edgesr.recipes.schema import Recipe
 
-__all__ = ["Outcome", "Recipe", "read", "run", "shipped"]
+__all__ = ["Outcome", "Recipe", "read", "run", "shipped", "shipped_text"]

@@ -27,6 +27,11 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
+def shipped_text(name: str) -> str:
+    """The file of a shipped recipe."""
+    return (FOLDER / f"{name}.toml").read_text()
+
+
 def read(spec: str, settings: Sequence[str] = (), **top: Any) -> Recipe:
     """The recipe of a file, a shipped recipe's name, or a network's name (all defaults).
 
@@ -69,7 +74,7 @@ def _text(spec: str) -> tuple[str, str]:
             raise BadFileError(f"{path} is no text") from error
     name = path.name.removesuffix(".toml")
     if name in shipped():
-        return f"{name}.toml (shipped)", (FOLDER / f"{name}.toml").read_text()
+        return f"{name}.toml (shipped)", shipped_text(name)
     if path.suffix == ".toml":
         raise BadFileError(f"no such recipe: {path}; shipped ones are {', '.join(shipped())}")
     try:
