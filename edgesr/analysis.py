@@ -154,6 +154,8 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func is aten.eye.default:
             return torch.empty(args[0], args[0], **kwargs)
+        if func is aten.arange.start:  # a traced graph names the device it was traced on
+            kwargs = {**kwargs, "device": "meta"}
         inputs = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
         if inputs and inputs[0].is_meta:
             if func._schema.is_mutable:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from edgesr.export import npu, verify
+from edgesr.export import npu, tables, verify
 from edgesr.export.compile import COMPILERS
 from edgesr.export.lower import lower, rewrites_of
 from edgesr.export.writers import WRITERS, Io, Written
@@ -25,13 +25,11 @@ from edgesr.data.images import Image
 from edgesr.errors import (
     EnvironmentLimitError,
     OutputExistsError,
-    UnsupportedError,
     UsageError,
 )
 from edgesr.graph import shapes, trace
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of
 from edgesr.network import Network
-from edgesr.scales import period, scale_text
 from edgesr.targets import Forms, Precision, Target, find_target
 
 Shape = tuple[int, int]
@@ -105,7 +103,8 @@ def export(
         proof = model.certificate
         _check_size(lowered, plain, shape)
     else:
-        lowered, plain, certificate = _lowered(network, goal.forms(precision), allow_border)
+        at = tables.size_for(network, goal, precision, shape)
+        lowered, plain, certificate = _lowered(network, goal.forms(precision), allow_border, at)
         proof = certificate.to_dict()
         _check_size(lowered, plain, shape)
         graph = lowered
@@ -151,7 +150,9 @@ def prepare(
         UnsupportedError: the network cannot be traced.
         InexactError: collapsing would change border pixels beyond what a rule may.
     """
-    return _lowered(network, find_target("tflite").forms("int8"), allow_border)
+    goal = find_target("tflite")
+    at = tables.size_for(network, goal, "int8", None)
+    return _lowered(network, goal.forms("int8"), allow_border, at)
 
 
 def file_name(network: Network, target: Target, precision: str, shape: Shape | None) -> str:
@@ -163,21 +164,16 @@ def file_name(network: Network, target: Target, precision: str, shape: Shape | N
 
 
 def _lowered(
-    network: Network, forms: Forms, allow_border: bool
+    network: Network, forms: Forms, allow_border: bool, at: Shape | None
 ) -> tuple[fx.GraphModule, Network, Certificate]:
-    folds = getattr(network.module, "folds", None)
-    if folds is not None and not folds():
-        raise UnsupportedError(
-            f"x{scale_text(network.scale)} repeats only every {period(network.scale)} input "
-            "pixels: its filters would hold millions of numbers. Choose a scale of smaller numbers "
-            "(halves, fifths), or write one ONNX or OpenVINO file for all with --scale any"
-        )
+    """Collapsed and lowered; at one image size, where that is given."""
     with warnings.catch_warnings():
         # torch's own, on copying a graph that was traced before.
         warnings.simplefilter("ignore", FutureWarning)
         plain, certificate = collapse(network, allow_border=allow_border)
     assert isinstance(plain.module, fx.GraphModule)
-    return lower(plain.module, forms), plain, certificate
+    graph = plain.module if at is None else tables.write_down(plain, at)
+    return lower(graph, forms), plain, certificate
 
 
 def _traced(network: Network) -> Network:

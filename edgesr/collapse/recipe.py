@@ -121,6 +121,15 @@ def _forget_precision(graph: fx.GraphModule) -> None:
     tidy(graph)
 
 
+def _round(graph: fx.GraphModule) -> None:
+    """float32 throughout; conversions say float64 because that was traced."""
+    graph.float()
+    for node in graph.graph.nodes:
+        if is_call(node, aten._to_copy.default) and node.kwargs.get("dtype") is torch.float64:
+            node.kwargs = {**node.kwargs, "dtype": torch.float32}
+    graph.recompile()
+
+
 def _prove(
     network: Network, reference: nn.Module, graph: fx.GraphModule, before: Analysis, convs: int
 ) -> Certificate:
@@ -133,7 +142,7 @@ def _prove(
     images = [image for _, image in examples]
     outputs = run(graph, images)
     exact = compare(run(reference, images), outputs, images, band=band)
-    graph.float()
+    _round(graph)
     rounded = compare(outputs, run(graph, images, torch.float32), images, band=band)
     return Certificate(
         interior=exact.interior,

@@ -49,6 +49,7 @@ class Emission:
     _narrowed: dict[int, int] = field(default_factory=dict)
     _reals: dict[int, int] = field(default_factory=dict)
     """Tensor of codes to the tensor of its floats."""
+    _constants: dict[fx.Node, int] = field(default_factory=dict)
     _awaiting: dict[int, int] = field(default_factory=dict)
     """Float tensor, not written yet, to the tensor of codes it is then quantized to."""
 
@@ -156,6 +157,14 @@ class Emission:
         version = VERSIONS["DEQUANTIZE"].floating
         self.builder.operator("DEQUANTIZE", [half], [index], version=version)
         return index
+
+    def shared(self, constant: Any, make: Callable[[], int]) -> int:
+        """The tensor of a constant that several operators read: made once, tables are large."""
+        if not isinstance(constant, fx.Node):
+            return make()
+        if constant not in self._constants:
+            self._constants[constant] = make()
+        return self._constants[constant]
 
     def codes(self, name: str, values: Array, params: QParams) -> int:
         """An integer constant, given as codes."""

@@ -27,6 +27,7 @@ VERSIONS = {
     "DEPTH_TO_SPACE": Versions(1, 1),
     "DEQUANTIZE": Versions(3, 2),  # float16 weights; int8 activations
     "DIV": Versions(1, None),
+    "GATHER": Versions(1, 2),
     "LEAKY_RELU": Versions(1, 2),
     "LOGISTIC": Versions(1, 2),
     "MAXIMUM": Versions(1, 2),
@@ -54,6 +55,7 @@ VERSIONS = {
     "SQUARE": Versions(1, None),
     "STRIDED_SLICE": Versions(1, 2),
     "SUB": Versions(1, 2),
+    "SUM": Versions(1, None),
     "TANH": Versions(1, 2),
     "TRANSPOSE": Versions(1, 2),
     "TRANSPOSE_CONV": Versions(3, None),

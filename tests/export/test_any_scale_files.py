@@ -5,6 +5,8 @@ The networks are narrow, their wiring is the real one.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from edgesr.export import export
 from edgesr.export.any_scale import CHECKED, build, export_any_scale, run
 from edgesr.export.lower import lower
 from edgesr.export.scales import export_scales
+from edgesr.export.tables import write_down
 from edgesr.export.tflite import operator_list, write
 from lowering_sketch import relative_difference, run_nchw
 
@@ -43,12 +46,12 @@ def meta(scale):
     return arb(scale, MetaPlain, "metasr-tiny")
 
 
-FIVE = [2, 3, (1.5, 1.5), (2.5, 2.5), (2.2, 1.5)]
+FOLDED = [2, (1.5, 1.5), (2.2, 1.5)]
 
 
 @pytest.mark.parametrize(
     ("make", "scale"),
-    [*((arb, scale) for scale in FIVE), (meta, (1.5, 1.5)), (meta, 3)],
+    [*((arb, scale) for scale in FOLDED), (meta, (1.5, 1.5))],
     ids=lambda value: value.__name__ if callable(value) else scale_text(value),
 )
 def test_tflite_equals_torch(make, scale, tmp_path):
@@ -66,6 +69,34 @@ def test_tflite_equals_torch(make, scale, tmp_path):
     square = len(set(factors(scale))) == 1
     assert names.count("DEPTH_TO_SPACE" if square else "TRANSPOSE") == 1
     assert "GATHER" not in names
+
+
+@pytest.mark.parametrize("scale", [(2.35, 2.35), (1.73, 2.91)], ids=scale_text)
+def test_a_scale_of_large_numbers_becomes_tables(scale, tmp_path):
+    """The file has gathers where the network computes places; borders included."""
+    network = arb(scale)
+    x = torch.rand(1, 3, 100, 100)
+    assert not network.module.folds()
+    path = export(network, target="tflite", shape=(100, 100), out=tmp_path).path
+    assert relative_difference(run_nchw(path, x), network.module(x)) <= 1e-5
+    assert operator_list(path).count("GATHER") == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"precision": "int8"}, UnsupportedError, "every 20 input pixels.*no int8 form.*halves"),
+        ({"target": "ethos-u65-512"}, UnsupportedError, "no NPU runs.*halves, fifths"),
+        ({"target": "onnx", "shape": None}, UsageError, "--shape HEIGHTxWIDTH.*--scale any"),
+    ],
+    ids=["int8", "npu", "any-size"],
+)
+def test_where_tables_do_not_serve_it_says_why(options, error, words, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgesr.export.pipeline.COMPILERS", {"vela": SimpleNamespace(require=int)})
+    options = {"target": "tflite", "shape": (20, 20), **options}
+    with pytest.raises(error, match=f"(?s){words}"):
+        export(arb((2.35, 2.35)), out=tmp_path, **options)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
@@ -100,8 +131,6 @@ def test_what_cannot_take_the_scale_says_why(tmp_path):
     plain = Network(MDSR(2, 8, 1).eval(), "mdsr-tiny-x2", 2)
     with pytest.raises(UsageError, match="made for one scale"):
         export_any_scale(plain, out=tmp_path)
-    with pytest.raises(UnsupportedError, match=r"repeats only every 20 input pixels.*--scale any"):
-        export(arb((2.35, 2.35)), target="tflite", shape=(20, 20), out=tmp_path)
 
 
 def mdsr(scale):
@@ -126,3 +155,16 @@ def test_one_file_with_a_signature_per_scale(tmp_path):
         assert np.abs(got - want).max() <= 1e-4 * 255
     with pytest.raises(UsageError, match="each once"):
         export_scales([mdsr(2), mdsr(2)], shape=(16, 24), out=tmp_path)
+
+
+def test_meta_sr_has_larger_tables_and_too_large_ones_are_refused(tmp_path, monkeypatch):
+    network = meta((2.35, 2.35))
+    plain, _ = collapse(network)
+    graph = lower(write_down(plain, (20, 40)), find_target("tflite").forms("fp32"))
+    write(graph, plain, tmp_path / "net.tflite", 20, 40)
+    x = torch.rand(1, 3, 20, 40)
+    got = run_nchw(tmp_path / "net.tflite", x)
+    assert relative_difference(got, network.module(x)) <= 1e-5
+    monkeypatch.setattr("edgesr.export.tables.LARGEST", 1000)
+    with pytest.raises(UnsupportedError, match=r"would take .* MiB.*smaller --shape"):
+        write_down(plain, (20, 40))

@@ -4,6 +4,7 @@ from edgesr.export.tflite.operators import (  # noqa: F401  (importing registers
     activation,
     arithmetic,
     convolution,
+    gather,
     layout,
     resample,
 )  # fmt: skip

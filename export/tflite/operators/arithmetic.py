@@ -43,7 +43,8 @@ def _operand(emission: Emission, node: fx.Node, position: int) -> int:
     if emission.quantized is not None:
         raise unsupported(node, "int8 graphs have no scale for its constant operand")
     array = np.asarray(operand, np.float32) if value is None else value
-    return emission.weights(f"{node.name}_operand{position}", broadcast_nhwc(array))
+    name = f"{node.name}_operand{position}"
+    return emission.shared(operand, lambda: emission.weights(name, broadcast_nhwc(array)))
 
 
 @emits(*_EXTREME)

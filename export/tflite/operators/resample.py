@@ -78,6 +78,17 @@ def mean(emission: Emission, node: fx.Node) -> None:
     emission.emit(node, "MEAN", inputs, emission.output(node), options)
 
 
+@emits(aten.sum.dim_IntList)
+def sum_(emission: Emission, node: fx.Node) -> None:
+    x, axes, keep = _arguments(node, [], False)[:3]
+    if [axis % 4 for axis in axes] != [1] or not keep:
+        raise unsupported(node, "TFLite files of edgesr sum channels, keeping the axis")
+    options = schema.ReducerOptionsT()
+    options.keepDims = True
+    inputs = [emission.read(x), emission.integers(f"{node.name}_axes", [3])]
+    emission.emit(node, "SUM", inputs, emission.output(node), options)
+
+
 @emits(aten.upsample_bilinear2d.vec)
 def bilinear(emission: Emission, node: fx.Node) -> None:
     options = schema.ResizeBilinearOptionsT()
