@@ -1,14 +1,16 @@
 """`edgesr serve MODEL`: a page that runs the model in whatever browser opens it.
 
 Pictures never leave the browser: it asks here for the page, the model, and where to cut a picture
-of so many pixels. Tiles are `edgesr.runtime.tiles`' own, and colours go through the tables of
-`edgesr.runtime.pixels`, so the page has neither arithmetic a second time.
+of so many pixels. Tiles are `edgesr.runtime.tiles`' own, bytes go through the tables of
+`edgesr.runtime.pixels`, and luma through the coefficients of `edgesr.data.colour`, so that the page
+has none of them a second time.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,21 @@ from edgesr.benchmarks.devices.parity import payload_for
 from edgesr.benchmarks.devices.tools import WEB
 from edgesr.benchmarks.devices.web import check_for_browser
 
+from edgesr.data import colour
 from edgesr.errors import UnsupportedError, UsageError
 from edgesr.manifest import Manifest
-from edgesr.runtime import Plan, make_plan, open_session
+from edgesr.runtime import make_plan, open_session
 from edgesr.runtime.pixels import to_image, to_tensor
+from edgesr.runtime.tiles import Span
+from edgesr.runtime.upscale import Strip
+from edgesr.scales import enlarged, enlarged_size, factors, ratios, scale_text
 
 MOST_PIXELS = 1 << 27
 """Of a result: what a browser holds in one canvas, twice."""
 _FILES = Path(__file__).parent
 _PAGES = {
-    name: _FILES / "page" / name for name in ("index.html", "page.js", "upscale.js", "bicubic.js")
+    name: _FILES / "page" / name
+    for name in ("index.html", "page.js", "upscale.js", "bicubic.js", "colour.js")
 } | {"runtimes.js": _FILES / "web" / "runtimes.js"}
 
 
@@ -35,7 +42,7 @@ class ModelPage(PageServer):
     """Serves one model and the page that runs it.
 
     Args:
-        artifact: an exported file for RGB, with float or uint8 ends.
+        artifact: an exported file with float or uint8 ends.
         libraries: folder of the browser's runtimes; None takes those that are installed.
         host: address to listen on; `0.0.0.0` lets other machines in.
         port: 0 takes a free one.
@@ -63,23 +70,37 @@ class ModelPage(PageServer):
         self.facts = _facts(artifact, self.manifest)
 
     def plan(self, height: int, width: int) -> dict[str, Any]:
-        """Where the page cuts a picture, as JSON: spans of `[start, stop, keep from, keep to]`.
+        """Where the page cuts a picture, as JSON.
 
         Returns:
-            `rows`, `columns`, and `why_inexact` for the user; or `refused`, a sentence.
+            `height` and `width` of the result; `rows` and `columns`, each a list of `read` (what a
+            tile reads, LR pixels), `made` (length of its own result), `kept` (what of that stays)
+            and `place` (where in the result it goes); and `why_inexact`, for the user. Or
+            `refused`, a sentence.
         """
         scale = self.manifest.scale
-        assert isinstance(scale, int)
-        if height * width * scale**2 > MOST_PIXELS:
-            most = MOST_PIXELS // scale**2 / 1e6
+        size = enlarged_size(height, width, scale)
+        if size[0] * size[1] > MOST_PIXELS:
+            down, across = factors(scale)
+            most = MOST_PIXELS / (down * across) / 1e6
             return {
                 "refused": f"{width}x{height} pixels are too many for a page; at most {most:.0f} "
                 f"megapixels with this model. `edgesr upscale` takes any size"
             }
         try:
-            return _described(make_plan(height, width, self.tiling))
+            plan = make_plan(height, width, self.tiling)
         except UsageError as error:
             return {"refused": str(error)}
+        rows, columns = (
+            [_described(span, ratio, side) for span in spans]
+            for spans, ratio, side in zip(
+                (plan.rows, plan.columns), ratios(scale), size, strict=True
+            )
+        )
+        return {
+            "height": size[0], "width": size[1], "rows": rows, "columns": columns,
+            "why_inexact": plan.why_inexact,
+        }  # fmt: skip
 
 
 class _Handler(PageHandler):
@@ -106,12 +127,8 @@ def _is_side(text: str) -> bool:
 def _check(artifact: Path, manifest: Manifest) -> None:
     """Raises: UnsupportedError: see `ModelPage`."""
     name = artifact.name
-    if manifest.colour != "rgb":
-        raise UnsupportedError(
-            f"{name} sees luma alone, and the page takes RGB models; `edgesr upscale` runs it"
-        )
-    if not isinstance(manifest.scale, int):
-        raise UnsupportedError(f"{name} does not enlarge by a whole number; use `edgesr upscale`")
+    if min(factors(manifest.scale)) < 1:
+        raise UnsupportedError(f"{name} makes pictures smaller; use `edgesr upscale`")
     if not manifest.exact_tiling or manifest.halo is None:
         raise UnsupportedError(
             f"{name} has no bounded receptive field, so no tiles fit; use `edgesr upscale`"
@@ -133,15 +150,22 @@ def _facts(artifact: Path, manifest: Manifest) -> dict[str, Any]:
     return {
         "name": artifact.name, "network": manifest.network, "precision": manifest.precision,
         "runtime": runtime, "version": WEB.versions[package], "model": "./model",
-        "scale": manifest.scale, "dtype": manifest.dtype, "layout": manifest.layout,
+        "scale": scale_text(manifest.scale), "dtype": manifest.dtype, "layout": manifest.layout,
+        "luma": None if manifest.colour == "rgb" else {
+            "from_rgb": colour.NUMERATORS, "denominator": colour.DENOMINATOR,
+            "offset": colour.OFFSET, "to_rgb": colour.TO_RGB,
+        },
         "encoding": to_tensor(values.reshape(1, 256, 1), flat).ravel().tolist(),
         "decoding": decoding, "value_range": manifest.value_range,
     }  # fmt: skip
 
 
-def _described(plan: Plan) -> dict[str, Any]:
-    rows, columns = (
-        [[span.start, span.stop, span.keep_start, span.keep_stop] for span in axis]
-        for axis in (plan.rows, plan.columns)
-    )
-    return {"rows": rows, "columns": columns, "why_inexact": plan.why_inexact}
+def _described(span: Span, ratio: Fraction, side: int) -> dict[str, Any]:
+    """See `ModelPage.plan`; what was mirrored beyond the border is cut off at `side`."""
+    strip = Strip.of(span, ratio)
+    stop = min(strip.stop, side)
+    return {
+        "read": [span.start, span.stop], "made": enlarged(span.stop - span.start, ratio),
+        "kept": [strip.kept.start, strip.kept.start + stop - strip.start],
+        "place": [strip.start, stop],
+    }  # fmt: skip

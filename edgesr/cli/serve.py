@@ -9,7 +9,7 @@ import typer
 
 
 def serve_command(
-    model: Annotated[Path, typer.Argument(help="Exported file: .tflite or .onnx, for RGB.")],
+    model: Annotated[Path, typer.Argument(help="Exported file: .tflite or .onnx.")],
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in, a phone.")
     ] = "127.0.0.1",
@@ -29,10 +29,10 @@ def serve_command(
     from edgesr.cli.output import say
 
     with ModelPage(model, host=host, port=port) as page:
-        typer.echo(page.address)
         if host not in ("127.0.0.1", "localhost"):
             say("everybody in this network who knows the address can open the page; browsers give "
                 "it one thread and no WebGPU, as it is neither https nor localhost")  # fmt: skip
+        typer.echo(page.address)
         if open_browser:
             webbrowser.open(page.address)
         threading.Event().wait()

@@ -3,9 +3,15 @@
 Y runs from 16 to 235, Cb and Cr from 16 to 240. Networks that see only luma (ESPCN, FSRCNN, ECBSR,
 SESR ...) were trained on this Y divided by 255; chroma is then enlarged with bicubic. Values stay
 floats between the two conversions: a round trip gives back every one of the 2^24 colours.
+
+The coefficients are whole thousandths, so Y rounds without any float, and what is left is spelled
+out in float64: the app and the page of `edgesr serve` give the same bytes. A matrix product would
+not even give the same ones for the same colour elsewhere in the image.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,36 +21,68 @@ from edgesr.data import bicubic
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_FROM_RGB = (
-    np.array(
-        [
-            [65.481, 128.553, 24.966],
-            [-37.797, -74.203, 112.0],
-            [112.0, -93.786, -18.214],
-        ]
+NUMERATORS = ((65481, 128553, 24966), (-37797, -74203, 112000), (112000, -93786, -18214))
+"""Rows: Y, Cb, Cr out of R, G, B in 0..255, times `DENOMINATOR`, without their offsets."""
+DENOMINATOR = 255_000
+OFFSET = (16, 128, 128)
+
+_FROM_RGB = np.array(NUMERATORS) / DENOMINATOR
+
+
+def _inverse() -> tuple[tuple[float, ...], ...]:
+    """By cofactors in whole numbers, one rounding each: every language gets the same."""
+    m = NUMERATORS
+
+    def minor(r: int, c: int) -> int:
+        (r1, r2), (c1, c2) = (((i + 1) % 3, (i + 2) % 3) for i in (r, c))
+        return m[r1][c1] * m[r2][c2] - m[r1][c2] * m[r2][c1]
+
+    determinant = sum(m[0][c] * minor(0, c) for c in range(3))
+    return tuple(
+        tuple(DENOMINATOR * minor(row, column) / determinant for row in range(3))
+        for column in range(3)
     )
-    / 255.0
-)
-"""Rows: Y, Cb, Cr out of R, G, B in 0..255."""
-_TO_RGB = np.linalg.inv(_FROM_RGB)
-_OFFSET = np.array([16.0, 128.0, 128.0])
+
+
+TO_RGB = _inverse()
+"""Rows: R, G, B out of Y, Cb, Cr less their offsets."""
 
 
 def luma(image: Image) -> npt.NDArray[np.float64]:
     """Y in 16..235, not rounded. HxWx3 in, HxW out."""
-    y: npt.NDArray[np.float64] = image.astype(np.float64) @ _FROM_RGB[0] + _OFFSET[0]
+    y: npt.NDArray[np.float64] = image.astype(np.float64) @ _FROM_RGB[0] + OFFSET[0]
     return y
 
 
 def to_ycbcr(image: Image) -> Floats:
     """Y, Cb, Cr of an RGB image in MATLAB's 8-bit ranges, not rounded. uint8 HxWx3 in."""
-    return (image.astype(np.float32) @ _FROM_RGB.T.astype(np.float32)) + _OFFSET.astype(np.float32)
+    return _floats(_planes(image), (0, 1, 2))
+
+
+def _planes(image: Image) -> npt.NDArray[np.int32]:
+    return np.ascontiguousarray(np.moveaxis(image, -1, 0), np.int32)
+
+
+def _floats(planes: npt.NDArray[np.int32], channels: Sequence[int]) -> Floats:
+    out = np.empty((*planes.shape[1:], len(channels)), np.float32)
+    for place, channel in enumerate(channels):
+        out[..., place] = _weighed(planes, channel) / DENOMINATOR + OFFSET[channel]
+    return out
+
+
+def _weighed(planes: npt.NDArray[np.int32], channel: int) -> npt.NDArray[np.int32]:
+    red, green, blue = NUMERATORS[channel]
+    weighed: npt.NDArray[np.int32] = red * planes[0] + green * planes[1] + blue * planes[2]
+    return weighed
 
 
 def to_rgb(ycbcr: Floats) -> Image:
     """The image of `to_ycbcr`'s values: rounded to nearest, clipped to 0..255."""
-    rgb = (ycbcr - _OFFSET.astype(np.float32)) @ _TO_RGB.T.astype(np.float32)
-    image: Image = np.clip(np.floor(rgb + 0.5), 0, 255).astype(np.uint8)
+    y, cb, cr = (ycbcr[..., i].astype(np.float64) - OFFSET[i] for i in range(3))
+    image = np.empty(ycbcr.shape, np.uint8)
+    for channel, (of_y, of_cb, of_cr) in enumerate(TO_RGB):
+        value = of_y * y + of_cb * cb + of_cr * cr
+        image[..., channel] = np.clip(np.floor(value + 0.5), 0, 255)
     return image
 
 
@@ -54,8 +92,9 @@ def split(image: Image) -> tuple[Image, Floats]:
     Returns:
         Y rounded to uint8, HxWx1; Cb and Cr, float HxWx2.
     """
-    ycbcr = to_ycbcr(image)
-    return np.floor(ycbcr[..., :1] + 0.5).astype(np.uint8), ycbcr[..., 1:]
+    planes = _planes(image)
+    y = (_weighed(planes, 0) + DENOMINATOR // 2) // DENOMINATOR + OFFSET[0]
+    return y.astype(np.uint8)[..., None], _floats(planes, (1, 2))
 
 
 def join(luma: Image | Floats, chroma: Floats) -> Image:

@@ -79,12 +79,12 @@ def _enlarge(session: Session, image: Image, plan: Plan, progress: Progress | No
     scale = session.manifest.scale
     vertical, horizontal = ratios(scale)
     out = np.empty((*enlarged_size(height, width, scale), channels), np.uint8)
-    rows = [_Strip.of(span, vertical) for span in plan.rows]
-    columns = [_Strip.of(span, horizontal) for span in plan.columns]
+    rows = [Strip.of(span, vertical) for span in plan.rows]
+    columns = [Strip.of(span, horizontal) for span in plan.columns]
     paste = _paste if plan.ramp == (0, 0) else _blend
     done = 0
 
-    def tile(row: _Strip, column: _Strip) -> Image:
+    def tile(row: Strip, column: Strip) -> Image:
         nonlocal done
         result = session.run(_window(image, row.span, column.span))
         done += 1
@@ -97,7 +97,7 @@ def _enlarge(session: Session, image: Image, plan: Plan, progress: Progress | No
 
 
 @dataclass(frozen=True)
-class _Strip:
+class Strip:
     """A window along one axis, and where in the result its kept part goes: output pixels."""
 
     span: Span
@@ -107,17 +107,17 @@ class _Strip:
     """The kept part, in pixels of the tile's own result."""
 
     @classmethod
-    def of(cls, span: Span, ratio: Fraction) -> _Strip:
+    def of(cls, span: Span, ratio: Fraction) -> Strip:
         start, stop = enlarged(span.keep_start, ratio), enlarged(span.keep_stop, ratio)
         # Windows start at multiples of the network's period: at whole output pixels.
         first = enlarged(span.start, ratio)
         return cls(span, start, stop, slice(start - first, stop - first))
 
 
-Tile = Callable[[_Strip, _Strip], Image]
+Tile = Callable[[Strip, Strip], Image]
 
 
-def _paste(out: Image, rows: Sequence[_Strip], columns: Sequence[_Strip], tile: Tile) -> None:
+def _paste(out: Image, rows: Sequence[Strip], columns: Sequence[Strip], tile: Tile) -> None:
     for row in rows:
         for column in columns:
             target = out[row.start : row.stop, column.start : column.stop]
@@ -125,7 +125,7 @@ def _paste(out: Image, rows: Sequence[_Strip], columns: Sequence[_Strip], tile: 
             target[:] = tile(row, column)[: target.shape[0], : target.shape[1]]
 
 
-def _blend(out: Image, rows: Sequence[_Strip], columns: Sequence[_Strip], tile: Tile) -> None:
+def _blend(out: Image, rows: Sequence[Strip], columns: Sequence[Strip], tile: Tile) -> None:
     """Fade neighbours into each other; the weights of a pixel add up to one.
 
     One band of tiles is held as floats at a time; its last rows wait for the next band.
@@ -146,7 +146,7 @@ def _blend(out: Image, rows: Sequence[_Strip], columns: Sequence[_Strip], tile: 
         target[:] = np.clip(band[: len(target), : target.shape[1]], 0, 255)
 
 
-def _weights(strips: Sequence[_Strip], index: int) -> Floats:
+def _weights(strips: Sequence[Strip], index: int) -> Floats:
     """One, with a linear rise where a neighbour comes before and its mirror where one follows."""
     strip = strips[index]
     weights = np.ones(strip.stop - strip.start, np.float32)

@@ -62,3 +62,20 @@ def test_grey_stays_grey(rng):
 
 def test_the_offset_is_not_forgotten():
     assert np.allclose(colour.luma(np.zeros((1, 1, 3), np.uint8)), 16)
+
+
+def test_a_colour_is_the_same_wherever_it_lies(noise):
+    """A matrix product of BLAS rounds the end of a row otherwise than its middle."""
+    for part, whole in zip(split(noise.reshape(-1, 1, 3)), split(noise), strict=True):
+        assert np.array_equal(part.ravel(), whole.ravel())
+
+
+def test_the_way_back_is_the_inverse():
+    assert np.allclose(np.array(colour.TO_RGB) @ colour.NUMERATORS, 255000 * np.eye(3), atol=1e-9)
+
+
+def test_y_is_rounded_as_on_paper():
+    """Halves go up; 0, 204, 68 is one, 0, 27, 101 lies 1e-5 from one."""
+    for rgb in ((0, 204, 68), (0, 27, 101), (2, 177, 69), (0, 71, 140)):
+        weighed = 65481 * rgb[0] + 128553 * rgb[1] + 24966 * rgb[2]
+        assert split(np.array([[rgb]], np.uint8))[0].item() == 16 + (2 * weighed + 255000) // 510000

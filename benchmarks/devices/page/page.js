@@ -2,6 +2,7 @@
 // is idle, busy, done or failed.
 
 import { bicubic } from "./bicubic.js";
+import { join } from "./colour.js";
 import { open } from "./runtimes.js";
 import { toPixels, toTensor } from "./upscale.js";
 
@@ -30,7 +31,7 @@ async function read(file) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-function blank(id, width, height) {
+function blank(id, { width, height }) {
   const canvas = $(id);
   [canvas.width, canvas.height] = [width, height];
   // In memory and opaque: what is read back is what was written.
@@ -40,27 +41,26 @@ function blank(id, width, height) {
 async function upscale(file) {
   stopped = false;
   say("Reading…", "busy");
-  const picture = await read(file), { width, height } = picture, { scale } = facts;
+  const picture = await read(file), { width, height } = picture;
   const plan = await json(`./plan/${height}/${width}`);
   if (plan.refused) throw new Error(plan.refused);
   call ??= await opened();
-  const after = blank("after", width * scale, height * scale);
-  const before = blank("before", width * scale, height * scale);
+  const after = blank("after", plan), before = blank("before", plan);
   [$("result").hidden, $("stop").hidden] = [false, false];
   slide();
   const times = { pre: [], infer: [], post: [] }, began = performance.now();
   const total = plan.rows.length * plan.columns.length;
   for (const row of plan.rows) {
     for (const column of plan.columns) {
-      await tile(picture, row, column, after, before, times);
+      await tile(picture, plan, row, column, after, before, times);
       const done = times.post.length;
-      say(`${width}x${height} x${scale}: tile ${done} of ${total}`);
+      say(`${width}x${height} x${facts.scale}: tile ${done} of ${total}`);
       show(times, performance.now() - began, total);
       await new Promise((resolve) => setTimeout(resolve)); // the page stays alive
       if (stopped) return say(`Stopped after ${done} of ${total} tiles.`, "idle");
     }
   }
-  say(`${width}x${height} to ${width * scale}x${height * scale}. ${plan.why_inexact}`, "done");
+  say(`${width}x${height} to ${plan.width}x${plan.height}. ${plan.why_inexact}`, "done");
 }
 
 async function opened() {
@@ -71,22 +71,19 @@ async function opened() {
   return opening;
 }
 
-async function tile(picture, row, column, after, before, times) {
-  const { scale } = facts, marks = [performance.now()];
-  const { values, shape } = toTensor(picture, row, column, facts);
+async function tile(picture, size, row, column, after, before, times) {
+  const marks = [performance.now()], place = [row.place, column.place];
+  const { values, shape } = toTensor(picture, row.read, column.read, facts);
   marks.push(performance.now());
   const output = await call(values, shape);
   marks.push(performance.now());
-  // A window may reach beyond a picture smaller than it; what is kept does not.
-  const kept = ([, , from, to], most) => [from * scale, Math.min(to, most) * scale];
-  const rows = kept(row, picture.height), columns = kept(column, picture.width);
-  const inside = (span, [start]) => span.map((at) => at - start * scale);
-  const size = [(row[1] - row[0]) * scale, (column[1] - column[0]) * scale];
-  const pixels = toPixels(output, ...size, inside(rows, row), inside(columns, column), facts);
-  after.putImageData(pixels, columns[0], rows[0]);
+  const pixels = toPixels(output, row.made, column.made, row.kept, column.kept, facts);
+  if (facts.luma) join(pixels, picture, size, ...place, facts.luma);
+  const corner = [column.place[0], row.place[0]];
+  after.putImageData(pixels, ...corner);
   marks.push(performance.now());
   Object.values(times).forEach((list, i) => list.push(marks[i + 1] - marks[i]));
-  before.putImageData(bicubic(picture, scale, rows, columns), columns[0], rows[0]);
+  before.putImageData(bicubic(picture, size, ...place), ...corner);
 }
 
 function quantile(samples, share) {
