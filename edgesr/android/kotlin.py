@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgesr.android.parts import part
@@ -82,11 +82,21 @@ def compile_kotlin(
 
 
 def run_junit(
-    classes: Sequence[str], class_path: Sequence[Path], properties: dict[str, str] | None = None
+    classes: Sequence[str],
+    class_path: Sequence[Path],
+    properties: Mapping[str, object] | None = None,
+    *,
+    heap: str = "",
 ) -> tuple[bool, str]:
-    """Run JUnit 4 classes on the host; whether all passed, and what was printed."""
+    """Run JUnit 4 classes on the host; whether all passed, and what was printed.
+
+    Args:
+        heap: the most memory Java may take for objects, such as `48m`.
+    """
     path = [*class_path, stdlib(), part("junit", "junit4.jar"), part("hamcrest", "hamcrest.jar")]
     options = [f"-D{name}={value}" for name, value in (properties or {}).items()]
+    if heap:
+        options.append(f"-Xmx{heap}")
     command = [
         java(), *options, "-cp", os.pathsep.join(map(str, path)),
         "org.junit.runner.JUnitCore", *classes,

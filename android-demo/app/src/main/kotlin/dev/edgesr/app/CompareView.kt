@@ -174,15 +174,16 @@ class CompareView(context: Context, attributes: AttributeSet?) : View(context, a
         return true
     }
 
-    /** Both sides at one screen pixel per pixel, around the finger. */
+    /** Both sides around the finger, at the pixels of the result or larger. */
     private fun magnify(event: MotionEvent) {
         val small = small ?: return
         val big = big ?: return
         finger = event.x to event.y
         val side = (LOUPE * resources.displayMetrics.density).toInt()
+        val near = Viewport.loupe(zoom)
         val view = Viewport.of(
-            small.width * scale, small.height * scale, side, side, LOUPE_ZOOM,
-            left + event.x / zoom - side / LOUPE_ZOOM / 2, top + event.y / zoom - side / LOUPE_ZOOM / 2,
+            small.width * scale, small.height * scale, side, side, near,
+            left + event.x / zoom - side / near / 2, top + event.y / zoom - side / near / 2,
         )
         painter.execute {
             try {
@@ -264,6 +265,5 @@ class CompareView(context: Context, attributes: AttributeSet?) : View(context, a
 
     private companion object {
         const val LOUPE = 160f
-        const val LOUPE_ZOOM = 3.0
     }
 }

@@ -26,11 +26,13 @@ class Bicubic(private val scale: Int) {
     }
 
     /** HxWx2: Cb and Cr of a rectangle of the enlarged image, neither rounded nor clipped. */
-    fun chroma(source: PixelSource, x: Int, y: Int, width: Int, height: Int): DoubleArray =
-        region(source, x, y, width, height, 2, false) { rgb, at, to, out ->
-            out[to] = Colour.cb(rgb, at)
-            out[to + 1] = Colour.cr(rgb, at)
+    fun chroma(source: PixelSource, x: Int, y: Int, width: Int, height: Int): FloatArray {
+        val result = region(source, x, y, width, height, 2, false) { rgb, at, to, out ->
+            out[to] = Colour.cb(rgb, at).toDouble()
+            out[to + 1] = Colour.cr(rgb, at).toDouble()
         }
+        return FloatArray(result.size) { result[it].toFloat() }
+    }
 
     private inline fun region(
         source: PixelSource, x: Int, y: Int, width: Int, height: Int, channels: Int, rounded: Boolean,

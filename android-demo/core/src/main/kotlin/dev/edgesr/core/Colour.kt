@@ -3,31 +3,39 @@ package dev.edgesr.core
 import kotlin.math.floor
 
 /**
- * BT.601 luma and chroma in MATLAB's 8-bit ranges (Y 16..235, Cb and Cr 16..240), as
+ * BT.601 luma and chroma in MATLAB's 8-bit ranges (Y 16..235, Cb and Cr 16..240), byte for byte as
  * `edgesr/data/colour.py`. Networks that see only luma read Y rounded to a byte; their chroma is
- * enlarged with bicubic.
+ * enlarged with bicubic, as floats.
  */
 object Colour {
-    fun y(rgb: ByteArray, at: Int): Double =
-        (65.481 * rgb.pixel(at) + 128.553 * rgb.pixel(at + 1) + 24.966 * rgb.pixel(at + 2)) / 255 + 16
+    /** Rows: Y, Cb, Cr out of R, G, B, times [DENOMINATOR], without their offsets. */
+    private val NUMERATORS = arrayOf(
+        intArrayOf(65481, 128553, 24966), intArrayOf(-37797, -74203, 112000), intArrayOf(112000, -93786, -18214),
+    )
+    private const val DENOMINATOR = 255_000
 
-    fun cb(rgb: ByteArray, at: Int): Double =
-        (-37.797 * rgb.pixel(at) - 74.203 * rgb.pixel(at + 1) + 112 * rgb.pixel(at + 2)) / 255 + 128
+    fun y(rgb: ByteArray, at: Int): Double = weighed(0, rgb, at) / DENOMINATOR.toDouble() + 16
 
-    fun cr(rgb: ByteArray, at: Int): Double =
-        (112 * rgb.pixel(at) - 93.786 * rgb.pixel(at + 1) - 18.214 * rgb.pixel(at + 2)) / 255 + 128
+    fun cb(rgb: ByteArray, at: Int): Float = (weighed(1, rgb, at) / DENOMINATOR.toDouble() + 128).toFloat()
 
-    /** HxWx3 to HxWx1. */
+    fun cr(rgb: ByteArray, at: Int): Float = (weighed(2, rgb, at) / DENOMINATOR.toDouble() + 128).toFloat()
+
+    private fun weighed(channel: Int, rgb: ByteArray, at: Int): Int {
+        val (red, green, blue) = NUMERATORS[channel]
+        return red * rgb.pixel(at) + green * rgb.pixel(at + 1) + blue * rgb.pixel(at + 2)
+    }
+
+    /** HxWx3 to HxWx1, in whole numbers. */
     fun luma(rgb: ByteArray): ByteArray =
-        ByteArray(rgb.size / 3) { floor(y(rgb, it * 3) + 0.5).toInt().toByte() }
+        ByteArray(rgb.size / 3) { ((weighed(0, rgb, it * 3) + DENOMINATOR / 2) / DENOMINATOR + 16).toByte() }
 
     /** Y bytes with the Cb and Cr that belong to them, to RGB. */
-    fun join(luma: ByteArray, chroma: DoubleArray): ByteArray {
+    fun join(luma: ByteArray, chroma: FloatArray): ByteArray {
         val out = ByteArray(luma.size * 3)
         for (i in luma.indices) {
-            val y = luma.pixel(i) - 16
-            val cb = chroma[2 * i] - 128
-            val cr = chroma[2 * i + 1] - 128
+            val y = luma.pixel(i) - 16.0
+            val cb = chroma[2 * i] - 128.0
+            val cr = chroma[2 * i + 1] - 128.0
             for (channel in 0 until 3) {
                 val row = TO_RGB[channel]
                 val value = row[0] * y + row[1] * cb + row[2] * cr
@@ -37,21 +45,17 @@ object Colour {
         return out
     }
 
-    private fun ByteArray.pixel(at: Int) = (this[at].toInt() and 255).toDouble()
+    private fun ByteArray.pixel(at: Int) = this[at].toInt() and 255
 
-    /** The inverse of the matrix above, by cofactors. */
+    /** The inverse of the matrix above, by cofactors in whole numbers and one division each. */
     private val TO_RGB: Array<DoubleArray> = run {
-        val m = arrayOf(
-            doubleArrayOf(65.481, 128.553, 24.966),
-            doubleArrayOf(-37.797, -74.203, 112.0),
-            doubleArrayOf(112.0, -93.786, -18.214),
-        )
-        fun minor(r: Int, c: Int): Double {
+        val m = NUMERATORS
+        fun minor(r: Int, c: Int): Long {
             val (r1, r2) = (r + 1) % 3 to (r + 2) % 3
             val (c1, c2) = (c + 1) % 3 to (c + 2) % 3
-            return m[r1][c1] * m[r2][c2] - m[r1][c2] * m[r2][c1]
+            return m[r1][c1].toLong() * m[r2][c2] - m[r1][c2].toLong() * m[r2][c1]
         }
         val determinant = (0 until 3).sumOf { m[0][it] * minor(0, it) }
-        Array(3) { row -> DoubleArray(3) { column -> 255 * minor(column, row) / determinant } }
+        Array(3) { row -> DoubleArray(3) { (DENOMINATOR * minor(it, row)).toDouble() / determinant } }
     }
 }

@@ -27,6 +27,9 @@ class Viewport(val x: Int, val y: Int, val columns: Int, val rows: Int, val step
     }
 
     companion object {
+        /** Screen pixels per image pixel in the loupe: 1:1 over a picture shown smaller, else twice as large. */
+        fun loupe(zoom: Double): Double = if (zoom < 1) 1.0 else 2 * zoom
+
         /**
          * The part of a [width] x [height] image that a screen of [screenWidth] x [screenHeight]
          * shows: [zoom] screen pixels per image pixel, [left] and [top] at the screen's corner.

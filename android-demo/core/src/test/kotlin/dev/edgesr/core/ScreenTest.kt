@@ -20,6 +20,12 @@ class ScreenTest {
     }
 
     @Test
+    fun theLoupeShowsPixelsOneToOne() {
+        assertEquals(1.0, Viewport.loupe(0.04), 0.0)
+        assertEquals(2.0, Viewport.loupe(1.0), 0.0)
+    }
+
+    @Test
     fun bothSidesShowTheSamePlace() {
         val small = image(20, 24)
         val big = MemoryPixels(48, 40, Bicubic(2).enlarge(small, 0, 0, 48, 40))
