@@ -160,6 +160,10 @@ class ImageFigures:
     int8_truth: float | None
     bicubic_truth: float | None
     """PSNR vs the ground truth; None without one."""
+    int8_back: float | None = None
+    reference_back: float | None = None
+    """LR consistency: PSNR of the picture, reduced again, vs the input; of int8, and of what it is
+    compared with. None where every piece examined was too small."""
 
     @property
     def drop(self) -> float | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from edgesr.quantize.doctor import remedies
+from edgesr.quantize.doctor.consistency import consistency
 from edgesr.quantize.doctor.diagnosis import Diagnosis, Finding, LayerFigures, Severity
 from edgesr.quantize.doctor.runtime import merged
 from edgesr.quantize.doctor.thresholds import (
@@ -385,7 +386,7 @@ def inexact(d: Diagnosis) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     channel_ranges, gains, saturation, unused_codes, dead_channels, skips, dominant_layer,
-    tint, banding, reach, drop, inexact,
+    tint, banding, reach, consistency, drop, inexact,
 )  # fmt: skip
 
 

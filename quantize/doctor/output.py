@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from edgesr.quantize.doctor.banding import FlatTally
+from edgesr.quantize.doctor.consistency import BackTally
 from edgesr.quantize.doctor.diagnosis import Crop, ImageFigures, OutputFigures
 from edgesr.quantize.doctor.windows import Sample, Window
 from edgesr.quantize.scheme import QParams
@@ -109,6 +110,7 @@ class ImageTally:
     int8: float = 0.0
     bicubic: float = 0.0
     crop: Crop | None = None
+    back: BackTally = field(default_factory=BackTally)
 
     def __post_init__(self) -> None:
         self._enlarged = None if self.sample.hr is None else imresize(self.sample.lr, self.scale)
@@ -122,6 +124,11 @@ class ImageTally:
         rounded = np.clip(np.rint(float_), 0, 255).astype(np.uint8)
         truth = None if self.sample.hr is None else self.sample.hr[place]
         self._squares(top, left, int8, rounded, truth, place)
+        rows, columns = window.rows, window.columns
+        input_ = self.sample.lr[
+            rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop
+        ]
+        self.back.include(input_, int8, rounded)
         self._worst(top, left, int8, rounded, truth)
 
     def _squares(
@@ -159,6 +166,7 @@ class ImageTally:
     def figures(self) -> ImageFigures:
         """Of the part examined."""
         known = self.sample.hr is not None
+        back, reference_back = self.back.figures() or (None, None)
         return ImageFigures(
             name=self.sample.name,
             height=self.sample.lr.shape[0],
@@ -169,6 +177,8 @@ class ImageTally:
             float_truth=psnr_of(self.float_ / max(self.pixels, 1)) if known else None,
             int8_truth=psnr_of(self.int8 / max(self.pixels, 1)) if known else None,
             bicubic_truth=psnr_of(self.bicubic / max(self.pixels, 1)) if known else None,
+            int8_back=back,
+            reference_back=reference_back,
         )
 
 

@@ -79,6 +79,11 @@ def _tiles(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     against = diagnosis.mean("against_float")
     if against is not None:
         rows.append(("int8 vs fp32", f"{decibels(against)} dB", "PSNR, Y, shave = scale"))
+    back, theirs = diagnosis.mean("int8_back"), diagnosis.mean("reference_back")
+    if back is not None:
+        note = "PSNR of the picture, reduced again, and its input"
+        beside = "" if theirs is None else f"; {diagnosis.reference} {decibels(theirs)}"
+        rows.append(("LR consistency", f"{decibels(back)} dB", note + beside))
     output = diagnosis.output
     if output is not None:
         tint = ", ".join(
