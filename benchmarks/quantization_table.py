@@ -49,7 +49,7 @@ def markdown(document: dict[str, Any]) -> str:
         parts.append(table(published, PUBLISHED))
     if document["rows"]:
         photos = f"PTQ calibrated on {document['calibration_images']} photos."
-        parts.append(f"{document['protocol']}. {photos} {_provenance(document)}\n")
+        parts.append(f"{document['protocol']}. {photos} {provenance(document)}\n")
     return "\n".join(parts)
 
 
@@ -106,7 +106,8 @@ def _equality(cells: dict[str, Any]) -> str:
     return f"{different} of {values} values differ, by up to {largest}"
 
 
-def _provenance(document: dict[str, Any]) -> str:
+def provenance(document: dict[str, Any]) -> str:
+    """When the cells were measured, and with which versions."""
     sets = [cells for row in document["rows"] for cells in row["sets"].values()]
     dates = sorted(cell["date"][:10] for cells in sets for cell in cells.values() if "date" in cell)
     packages = document["machine"]["packages"]

@@ -75,7 +75,9 @@ def shipped_names() -> list[str]:
     """Names of networks whose weights come with edgesr."""
     folder = resources.files("edgesr.weights")
     names = (item.name for item in folder.iterdir())
-    return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
+    # `NAME.int8.safetensors` holds integers of the same network, for `edgesr.quantize.store`.
+    files = (n for n in names if n.endswith(".safetensors") and ".int8." not in n)
+    return sorted(n.removesuffix(".safetensors") for n in files)
 
 
 def has_weights(entry: Entry, scale: Scale) -> bool:
