@@ -49,7 +49,9 @@ def checked(scale: Scale) -> Scale:
     vertical, horizontal = factors(scale)
     for factor in (vertical, horizontal):
         if not 0 < factor <= LARGEST:
-            raise UsageError(f"a scale of {factor:g} is not above 0 and at most {LARGEST:g}")
+            raise UsageError(
+                f"a scale of {factor:g} is out of reach: above 0 and at most {LARGEST:g}, each way"
+            )
         if round(factor, DECIMALS) != factor:
             raise UsageError(f"a scale has at most {DECIMALS} decimals, not {factor!r}")
     if vertical == horizontal and vertical == int(vertical):

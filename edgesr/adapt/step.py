@@ -74,6 +74,7 @@ def adapt(
     Raises:
         UsageError: the image is smaller than the kernel.
     """
+    check_size(image, kernel, module.scale)  # before anything is cut off: it names the size
     adapting = placed(module, kernel, method).train().requires_grad_(True)
     image = crop_to_multiple(_middle(image), module.scale)
     low, high = as_batch(son_of(image, kernel, module.scale, method)), as_batch(image)
