@@ -1,6 +1,8 @@
 """A network for any scale beside bicubic and beside networks for one scale, over a grid of scales.
 
-    python -m edgesr.benchmarks.scales --data set14 --out benchmarks/results/scales.json
+    python -m edgesr.benchmarks.scales --data b100 --out benchmarks/results/scales.json
+
+What the file has of other images and scales stays.
 
 PSNR on Y by the protocol of the literature. Where no network was made for a scale, the one for x2
 (up to there) or x3 enlarges, and MATLAB's bicubic brings its result to size: what one would do
@@ -68,6 +70,12 @@ def measure(subjects: dict[str, Subject], data: str, scale: Scale) -> dict[str, 
     return {name: fmean(values) for name, values in found.items()}
 
 
+def _measured_before(path: Path) -> list[dict[str, Any]]:
+    """The rows of the file, so that a set of images can be added to it."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return rows
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="edgesr.benchmarks.scales", description=__doc__)
@@ -81,12 +89,13 @@ def main() -> None:
         "fixed": fixed_scale({2: "plain-m-x2", 3: "plain-m-x3"}),
         options.model: any_scale(options.model),
     }
-    rows: list[dict[str, Any]] = []
+    rows = _measured_before(options.out)
     for data in options.data:
         for text in options.scale or GRID:
             scale = checked(parse_scale(text))
-            row = {"data": data, "scale": scale_text(scale), **measure(subjects, data, scale)}
-            rows.append(row)
+            place = {"data": data, "scale": scale_text(scale)}
+            rows = [row for row in rows if not place.items() <= row.items()]
+            rows.append({**place, **measure(subjects, data, scale)})
             result = {"protocol": str(LITERATURE), "fixed": "plain-m-x2, plain-m-x3", "rows": rows}
             write_atomically(options.out, (json.dumps(result, indent=1) + "\n").encode())
 
