@@ -43,7 +43,9 @@ class BehaviourTest {
     @Test
     fun whereOnlyOneBackendWillDoItsFailureIsTheAnswer() {
         refused("net.tflite does not run here. GPU: no OpenCL") {
-            Backends.choose(Backend.GPU, manifest(), strict = true) { throw Refusal("no OpenCL") }
+            Backends.choose(Backend.GPU, manifest(), strict = true) { backend ->
+                if (backend == Backend.GPU) throw Refusal("no OpenCL") else Placed(manifest(), 24, 32)
+            }
         }
         refused("NPU: a; GPU: a; CPU: a") { Backends.choose(Backend.NPU, manifest()) { throw Refusal("a") } }
     }
