@@ -15,7 +15,7 @@ from edgesr.manifest import Manifest
 from edgesr.runtime import SessionInfo, Tiling, make_plan, upscale
 from edgesr.runtime.session import TensorSession
 from edgesr.runtime.tiles import LEAST_SIDE, Plan, Span
-from edgesr.runtime.upscale import _mirrored, _Strip, _weights
+from edgesr.runtime.upscale import Strip, _mirrored, _weights
 
 
 class Exact(TensorSession):
@@ -180,7 +180,7 @@ def test_nonsense_is_refused():
 def weight_map(plan: Plan, scale: int):
     """What all tiles together weigh at each pixel."""
     rows, columns = (
-        [_Strip.of(span, Fraction(scale)) for span in spans] for spans in (plan.rows, plan.columns)
+        [Strip.of(span, Fraction(scale)) for span in spans] for spans in (plan.rows, plan.columns)
     )
     total = np.zeros((rows[-1].stop, columns[-1].stop))
     for r, row in enumerate(rows):
