@@ -36,7 +36,7 @@ SCALE, CHANNELS, BLOCKS = 4, 8, 2
 
 
 def bench(
-    data: list[Path], held_out: Path, work: Path, *, steps: int, seeds: int
+    data: list[Path], held_out: Path, work: Path, *, schedule: Schedule, seeds: int
 ) -> dict[str, Any]:
     """Train all, judge all; the document that is kept."""
     patches = PatchCache(data, SCALE, work / "cache")
@@ -46,11 +46,9 @@ def bench(
         for weight in (0.0, WEIGHT):
             torch.manual_seed(seed)
             network = Network(DRN(SCALE, CHANNELS, BLOCKS), "drn-tiny-x4", SCALE, value_range=255.0)
-            schedule = Schedule(
-                steps=steps, batch=8, patch=24, warm_up=steps // 20, averaging=0.99, seed=seed
-            )
             average = train(
-                network, patches, work / f"seed{seed}-dual{weight:g}", schedule,
+                network, patches, work / f"seed{seed}-dual{weight:g}",
+                dataclasses.replace(schedule, seed=seed),
                 objective=DualRegression(SCALE, weight=weight), every=50,
                 engine=Engine(),
             )  # fmt: skip
@@ -67,10 +65,12 @@ def bench(
             )
     return {
         "version": 1,
-        "command": f"python -m edgesr.benchmarks.dual --steps {steps} --seeds {seeds}",
+        "command": f"python -m edgesr.benchmarks.dual --steps {schedule.steps} --seeds {seeds} "
+        f"--batch {schedule.batch} --patch {schedule.patch}",
         "network": f"DRN x{SCALE}, {CHANNELS} channels, {BLOCKS} blocks a level",
         "parameters": sum(p.numel() for p in network.module.parameters()),
-        "training": f"{steps} steps of 8 patches of 24x24, {', '.join(p.name for p in data)}",
+        "training": f"{schedule.steps} steps of {schedule.batch} patches of "
+        f"{schedule.patch}x{schedule.patch}, {', '.join(p.name for p in data)}",
         "held_out": held_out.name,
         "protocol": score.protocol,
         "machine": dataclasses.asdict(this_machine()),
@@ -96,13 +96,18 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and cache")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8, help="patches a step")
+    parser.add_argument("--patch", type=int, default=24, help="their side, low-resolution pixels")
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON to write")
     parser.add_argument("--force", action="store_true", help="overwrite")
     o = parser.parse_args()
     try:
         if o.out.exists() and not o.force:
             raise OutputExistsError(f"{o.out} exists; --force overwrites it")
-        document = bench(o.data, o.held_out, o.work, steps=o.steps, seeds=o.seeds)
+        schedule = Schedule(
+            steps=o.steps, batch=o.batch, patch=o.patch, warm_up=o.steps // 20, averaging=0.99
+        )
+        document = bench(o.data, o.held_out, o.work, schedule=schedule, seeds=o.seeds)
         write_atomically(o.out, (json.dumps(document, indent=1) + "\n").encode())
     except EdgesrError as error:
         sys.stderr.write(f"edgesr: {error}\n")
