@@ -40,6 +40,7 @@ from edgesr.metrics.psnr import LITERATURE, psnr
 from edgesr.network import Network
 from edgesr.train.loop import Progress
 from edgesr.train.patches import PatchCache, luma
+from edgesr.train.state import read_state, write_state
 
 AVERAGING = 0.05
 """Share of the steps that the moving average of the weights looks back on."""
@@ -242,20 +243,18 @@ class _Run:
         )
 
     def save(self) -> None:
-        beside = self.path.with_name(self.path.name + ".part")
         state = {
             "of": self._fingerprint(), "step": self.step, "float_psnr": self.float_psnr,
             "history": self.history, "best": self.best, "fake": self.fake.snapshot(),
             "average": self.average, "averaged": self.averaged,
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        torch.save(state, beside)
-        beside.replace(self.path)
+        write_state(state, self.path)
 
     def _load(self) -> None:
         if not self.path.exists():
             return
-        state = torch.load(self.path, weights_only=True)
+        state = read_state(self.path, "of", "fake")
         if state["of"] != self._fingerprint():
             raise UsageError(
                 f"{self.path} is the state of a run with other options or another start; delete "

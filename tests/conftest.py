@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,20 @@ def scene() -> Image:
     image = np.stack([red, green, blue], axis=2)
     image[:8, :8], image[-8:, -8:] = 0, 255
     return np.rint(image).astype(np.uint8)
+
+
+@pytest.fixture
+def full_disk():
+    """A disk that takes files of a given size at most: the system's own write error."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

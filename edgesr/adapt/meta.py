@@ -27,6 +27,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from edgesr.adapt.tasks import KernelTasks, Task
+from edgesr.train.state import read_state, write_state
 
 Weights = dict[str, Tensor]
 
@@ -119,7 +120,7 @@ def meta_train(
     state = out / "state.pt"
     first = 0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = read_state(state, "step", "module", "optimizer")
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         first = int(saved["step"])
@@ -141,18 +142,12 @@ def meta_train(
         optimizer.step()
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
             content = {"step": step + 1, "module": module.state_dict()}
-            _save({**content, "optimizer": optimizer.state_dict()}, state)
+            write_state({**content, "optimizer": optimizer.state_dict()}, state)
             facts = {"loss": float(np.mean(losses))} | (judge(module.eval()) if judge else {})
             _log(out / "log.csv", {"step": step + 1, "seconds": time.monotonic() - began} | facts)
             module.train()
             losses.clear()
     return module.eval()
-
-
-def _save(content: dict[str, object], path: Path) -> None:
-    beside = path.with_suffix(".part")
-    torch.save(content, beside)
-    beside.replace(path)
 
 
 def _log(path: Path, row: dict[str, float]) -> None:

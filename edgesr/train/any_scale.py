@@ -35,6 +35,7 @@ from edgesr.models.arbsr import ArbPlain
 from edgesr.models.intake import load
 from edgesr.models.plain import Plain
 from edgesr.scales import Scale, factors
+from edgesr.train.state import read_state, write_state
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -235,10 +236,8 @@ def _average(average: nn.Module, module: nn.Module, decay: float) -> None:
 def _save(
     path: Path, step: int, learned: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    beside = path.with_suffix(".part")
     parts: dict[str, Any] = {"learned": learned, "average": average, "optimizer": optimizer}
-    torch.save({"step": step, **{k: part.state_dict() for k, part in parts.items()}}, beside)
-    beside.replace(path)
+    write_state({"step": step, **{k: part.state_dict() for k, part in parts.items()}}, path)
 
 
 def _resume(
@@ -246,7 +245,7 @@ def _resume(
 ) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = read_state(path, "step", "learned", "average", "optimizer")
     learned.load_state_dict(state["learned"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

@@ -24,6 +24,8 @@ class Engine:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["bf16", "fp32"] = "bf16"
     """bfloat16: products and sums of convolutions; weights, loss and updates stay in fp32."""
+    channels_last: bool = True
+    """Colours of a pixel side by side in memory, as convolutions read them."""
     compile: bool = False
     """`torch.compile` the network. See docs/train.md for what it brought."""
     workers: int = 1

@@ -85,7 +85,8 @@ def train(
     """
     fabric = engine.start(schedule.batch)
     minimized = objective or Reconstruction()
-    module = network.module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    layout = torch.channels_last if engine.channels_last else torch.contiguous_format
+    module = network.module.to(memory_format=layout).train()  # type: ignore[call-overload]
     loss_of = _Loss(Unit(module, network.value_range), minimized, engine)
     learning = [p for p in loss_of.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=schedule.rate, betas=(0.9, 0.99))
@@ -102,6 +103,8 @@ def train(
         if network.colour == "y":
             pair = luma(pair[0]), luma(pair[1])
         lr, hr = (side[fabric.global_rank :: fabric.world_size] for side in pair)
+        if not engine.channels_last:  # else they are, as patches are cut
+            lr, hr = lr.contiguous(), hr.contiguous()
         return fabric.to_device(lr), fabric.to_device(hr)
 
     log = _Log(out, state, schedule, network, validation, report, fabric, engine)

@@ -15,6 +15,36 @@ from edgesr.errors import BadFileError, CheckpointError, EnvironmentLimitError
 from edgesr.train.progress import Progress
 
 
+def write_state(content: dict[str, Any], path: Path) -> None:
+    """Write beside, then rename: a kill leaves the old state or the new one.
+
+    Raises:
+        EnvironmentLimitError: the disk is full, the folder read-only.
+    """
+    try:
+        with written_beside(path) as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch's zip writer hides what the file system said
+        raise EnvironmentLimitError(f"cannot write {path}: {error}; is the disk full?") from error
+
+
+def read_state(path: Path, *needed: str) -> dict[str, Any]:
+    """What `write_state` wrote, with these keys.
+
+    Raises:
+        BadFileError: not a state, or damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if all(key in content for key in needed):
+            return content
+        raise KeyError(*needed)
+    except Exception as error:  # torch reads hostile bytes with almost any exception
+        raise BadFileError(
+            f"{path} is not the state of a training run, or damaged; delete it to begin again"
+        ) from error
+
+
 @dataclass
 class State:
     """Everything a step changes."""
@@ -55,13 +85,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "history": [entry.row() for entry in self.history],
         }
-        try:
-            with written_beside(path) as file:
-                torch.save(content, file)
-        except RuntimeError as error:  # torch's zip writer hides what the file system said
-            raise EnvironmentLimitError(
-                f"cannot write {path}: {error}; is the disk full?"
-            ) from error
+        write_state(content, path)
 
     def resume(self, path: Path) -> None:
         """Go on from a file; without one, from the start.
@@ -72,18 +96,12 @@ class State:
         """
         if not path.exists():
             return
+        content = read_state(path, "step", "module", "average", "optimizer")
         try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            parts = content["module"], content["average"], content["optimizer"]
-        except Exception as error:  # torch reads hostile bytes with almost any exception
-            raise BadFileError(
-                f"{path} is not the state of a training run, or damaged; delete it to begin again"
-            ) from error
-        try:
-            self.module.load_state_dict(parts[0])
-            self.average.load_state_dict(parts[1])
+            self.module.load_state_dict(content["module"])
+            self.average.load_state_dict(content["average"])
             self.objective.load_state_dict(content.get("objective", {}))
-            self.optimizer.load_state_dict(parts[2])
+            self.optimizer.load_state_dict(content["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} is the state of another network or objective; give this run a folder of "

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from edgesr.cli import app
 from edgesr.data.bicubic import imresize
 from edgesr.data.datasets import dataset
-from edgesr.errors import BadFileError, CheckpointError, UsageError
+from edgesr.errors import BadFileError, CheckpointError, EnvironmentLimitError, UsageError
 from edgesr.metrics.psnr import psnr
 from edgesr.models import create
 from edgesr.models.plain import Plain
@@ -167,18 +167,78 @@ def test_missing_and_corrupt_photos(photos, cache, tmp_path):
         run(read("plain-s-x2", data=[str(tmp_path / "p")]), tmp_path / "run", cache=cache)
 
 
-def test_mistakes_on_the_command_line_end_in_a_sentence(tmp_path, monkeypatch, capsys):
+def finished(recipe, out, cache):
+    """A whole run, and what it left."""
+    run(recipe, out, cache=cache)
+    return {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_a_full_disk_at_the_end_keeps_what_was_there(photos, cache, tmp_path, full_disk):
+    recipe = read("plain-s-x2", TINY, data=[str(photos)])
+    before = finished(recipe, tmp_path, cache)
+    weights_file = tmp_path / "plain-s-x2.safetensors"
+    with (
+        full_disk(len(before[weights_file]) // 2),
+        pytest.raises(EnvironmentLimitError, match=r"cannot write .*plain-s-x2\.safetensors"),
+    ):
+        run(recipe, tmp_path, cache=cache)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_full_disk_in_qat(photos, cache, tmp_path, full_disk):
+    """The state of QAT is larger than the weights before it."""
+    recipe = read("plain-s-x2", TINY, data=[str(photos)])
+    before = finished(recipe, tmp_path, cache)
+    path = tmp_path / "tuned.toml"
+    path.write_text(
+        'network = "plain-s-x2"\n[stage.main]\n[qat]\nsteps = 2\nevery = 1\npatch = 8\nbatch = 1\n'
+    )
+    tuned = read(str(path), TINY, data=[str(photos)])
+    room = len(before[tmp_path / "plain-s-x2.safetensors"]) + 1000
+    wanted = r"cannot write .*plain-s-x2\.int8\.safetensors\.state"
+    with full_disk(room), pytest.raises(EnvironmentLimitError, match=wanted):
+        run(tuned, tmp_path, cache=cache)
+    left = {p.name for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {p.name for p in before} | {"tuned.toml"}, "half a file was left"
+    (tmp_path / "plain-s-x2.int8.safetensors.state").write_bytes(b"PK no state")
+    with pytest.raises(BadFileError, match=r"\.state is not the state of a training run, or dam"):
+        run(tuned, tmp_path, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code", "words"),
+    [
+        ("typo", 3, "typo.toml:2: unknown key `sede`; did you mean `seed`?"),
+        ("folder", 3, "no such folder: nowhere"),
+        ("image", 3, "broken.png cannot be decoded"),
+        ("disk", 9, "cannot write "),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    photos, tmp_path, monkeypatch, capsys, full_disk, mistake, code, words
+):
     from edgesr import cli
 
-    path = tmp_path / "typo.toml"
-    path.write_text('network = "plain-s-x2"\nsede = 1\n')
-    monkeypatch.setattr("sys.argv", ["edgesr", "train", str(path)])
-    with pytest.raises(SystemExit) as ending:
+    recipe, data = tmp_path / "typo.toml", photos
+    recipe.write_text('network = "plain-s-x2"\n' + "sede = 1\n" * (mistake == "typo"))
+    if mistake == "folder":
+        monkeypatch.chdir(tmp_path)
+        data = "nowhere"
+    if mistake == "image":
+        data = tmp_path / "p"
+        data.mkdir()
+        whole = (photos / "a.png").read_bytes()
+        (data / "broken.png").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "run"
+    command = ["edgesr", "train", str(recipe), "--data", str(data), "--out", str(out)]
+    command += ["--cache", str(tmp_path / "cache"), "--threads", "1"]
+    monkeypatch.setattr("sys.argv", command)
+    with full_disk(50_000 if mistake == "disk" else 10**9), pytest.raises(SystemExit) as ending:
         cli.main()
-    assert ending.value.code == 3
+    assert ending.value.code == code
     error = capsys.readouterr().err
-    assert "typo.toml:2: unknown key `sede`; did you mean `seed`?" in error
-    assert "Traceback" not in error
+    assert words in error and error.startswith("edgesr: ") and error.count("\n") == 1
+    assert not any(p.is_file() for p in (*tmp_path.glob("cache/*"), *tmp_path.glob("run/**/*")))
 
 
 def test_shipped_recipes_are_listed():

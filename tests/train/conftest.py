@@ -1,7 +1,5 @@
 """Two small photos-like pictures and the cache of them."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,20 +21,3 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cache(photos, tmp_path_factory):
     return PatchCache([photos], 2, tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def full_disk():
-    """A disk that takes files of a given size at most: the system's own write error."""
-    resource = pytest.importorskip("resource")
-
-    @contextmanager
-    def limit(size):
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limit
