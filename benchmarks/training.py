@@ -109,7 +109,7 @@ def run(
             try:
                 turns[name].append(turn(network, engine, patches, schedule))
             except RuntimeError as error:  # torch.compile without a C++ compiler, say
-                failed[name] = str(error).strip().splitlines()[0]
+                failed[name] = str(error).strip().splitlines()[0].partition(":")[0]  # no paths
     return {
         "version": VERSION,
         "command": "python -m edgesr.benchmarks.training",

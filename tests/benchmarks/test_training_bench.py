@@ -71,7 +71,7 @@ def test_variants_take_turns_and_one_that_fails_is_named(monkeypatch):
     def pretended(network, engine, patches, schedule):
         calls.append(engine)
         if engine.compile:
-            raise RuntimeError("no C++ compiler\nmore")
+            raise RuntimeError("no C++ compiler: /a/path\nmore")
         return training.Turn(4.0 if engine.workers else 3.0, 0.25, 1.5)
 
     monkeypatch.setattr(training, "turn", pretended)
