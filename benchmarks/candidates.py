@@ -1,4 +1,4 @@
-"""What stands for a network in int8: our PTQ, our QAT, the files its authors published.
+"""What stands for a network in int8: our PTQ, plain and split, our QAT, its authors' files.
 
 Each says what it was made from, so that a figure is measured again when, and only when, weights,
 images or the code that decides have changed.
@@ -20,9 +20,12 @@ from edgesr.benchmarks.subjects import Subject, published_file
 from edgesr.export.pipeline import prepare
 from edgesr.export.writers import WRITERS
 from edgesr.quantize import QuantizedGraph, integer, quantize, store
+from edgesr.quantize.ptq import Recipe
+from edgesr.quantize.split import split
 
 from edgesr.data.datasets import pixel_hash
 from edgesr.data.images import Image
+from edgesr.errors import UnsupportedError
 from edgesr.evaluate import Upscaler
 from edgesr.manifest import sha256_of
 from edgesr.network import Network
@@ -36,7 +39,7 @@ class Candidate:
     """One way to have the network in int8.
 
     Attributes:
-        name: `ptq`, `qat`, or a published file's name.
+        name: `ptq`, `split`, `qat`, or a published file's name.
         made_from: hash of everything that decides its pixels.
         make: quantize or open it; called at most once.
     """
@@ -67,6 +70,7 @@ def candidates_for(
     *,
     qat: Path | None = None,
     keep: Path | None = None,
+    with_split: bool = False,
 ) -> list[Candidate]:
     """Ours first.
 
@@ -74,12 +78,19 @@ def candidates_for(
         calibration: photos for PTQ.
         qat: our fine-tuned network as `.int8.safetensors`; None leaves it out.
         keep: folder in which PTQ's results wait for the next run.
+        with_split: also PTQ of the split form, where there is one.
     """
     base = fingerprint(network)
     photos = [pixel_hash(image) for image in calibration]
     ptq = _digest(base, _code(), *photos)
-    kept = keep / f"{ptq[:32]}{store.SUFFIX}" if keep else None
-    found = [Candidate("ptq", ptq, lambda: _ptq(network, calibration, kept))]
+    found = [Candidate("ptq", ptq, lambda: _ptq(network, calibration, Recipe(), keep, ptq))]
+    if with_split and _splits(network):
+        made_from, recipe = _digest(ptq, "split"), Recipe(split=True)
+        found.append(
+            Candidate(
+                "split", made_from, lambda: _ptq(network, calibration, recipe, keep, made_from)
+            )
+        )
     if qat is not None:
         file = qat
         found.append(Candidate("qat", _digest(base, sha256_of(file)), lambda: _stored(file)))
@@ -108,11 +119,23 @@ def _code() -> str:
     return sha256_of(*sorted(p for p in folder.glob("*.py") if p.name not in _DECIDES_NOTHING))
 
 
-def _ptq(network: Network, calibration: Sequence[Image], kept: Path | None) -> Made:
+def _splits(network: Network) -> bool:
+    """Whether there is something to split."""
+    try:
+        split(prepare(network)[0])
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _ptq(
+    network: Network, calibration: Sequence[Image], recipe: Recipe, keep: Path | None, name: str
+) -> Made:
+    kept = keep / f"{name[:32]}{store.SUFFIX}" if keep else None
     if kept is not None and kept.exists():
         return _stored(kept)
     graph, plain, _ = prepare(network)
-    quantized = quantize(graph, plain, calibration)
+    quantized = quantize(graph, plain, calibration, recipe=recipe)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         store.save(quantized, kept)

@@ -1,10 +1,10 @@
-"""What int8 costs: every network in fp32, after PTQ and after QAT, on the literature's images.
+"""What int8 costs: every network in fp32, after PTQ, plain and split, and after QAT.
 
     python -m edgesr.benchmarks.quantization --qat out/qat --readme benchmarks/results/README.md
 
-int8 is the integer reference, compared with LiteRT on the first images of each set. Figures that
-are there and whose weights, images and code did not change are kept, so the command can be stopped
-and called again.
+On the literature's images. int8 is the integer reference, compared with LiteRT on the first images
+of each set. Figures that are there and whose weights, images and code did not change are kept, so
+the command can be stopped and called again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,12 @@ def measure_row(subject: Subject, sets: Sequence[Dataset], known: Row, options: 
         network = load_subject(subject, options.states)
         fine_tuned, missing = _qat_file(subject, options.qat)
         candidates = candidates_for(
-            subject, network, options.calibration, qat=fine_tuned, keep=options.keep
+            subject,
+            network,
+            options.calibration,
+            qat=fine_tuned,
+            keep=options.keep,
+            with_split=True,
         )
     except BadFileError as error:
         return row | {"skipped": str(error), "sets": known.get("sets", {})}

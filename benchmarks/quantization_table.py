@@ -8,11 +8,13 @@ from typing import Any
 from edgesr.benchmarks.markdown import table
 from edgesr.benchmarks.subjects import BUDGETS
 
-_OURS = ("fp32", "ptq", "qat")
+_INT8 = ("ptq", "split", "qat")
+_OURS = ("fp32", *_INT8)
 COLUMNS = {
     "network": "network", "set": "set", "fp32": "fp32 dB", "ptq": "PTQ dB", "ptq_drop": "drop",
-    "qat": "QAT dB", "qat_drop": "drop", "ptq_fidelity": "PTQ vs fp32 dB",
-    "qat_fidelity": "QAT vs fp32 dB", "litert": "LiteRT = reference",
+    "split": "split dB", "split_drop": "drop", "qat": "QAT dB", "qat_drop": "drop",
+    "ptq_fidelity": "PTQ vs fp32 dB", "split_fidelity": "split", "qat_fidelity": "QAT",
+    "litert": "LiteRT = reference",
 }  # fmt: skip
 PUBLISHED = {
     "file": "published int8 file", "network": "network", "set": "set", "fp32": "fp32 dB",
@@ -31,8 +33,8 @@ def markdown(document: dict[str, Any]) -> str:
     )
     parts = [table(rows, COLUMNS) if rows else "No row is measured.\n"]
     parts.append(
-        f"Drop in dB against the same network in fp32. Budget: {budgets}; a drop beyond it is "
-        "**bold**.\n"
+        f"Drop in dB against the same network in fp32; split is PTQ with `--split`, where there is "
+        f"something to split. Budget: {budgets}; a drop beyond it is **bold**.\n"
     )
     untuned: dict[str, list[str]] = {}
     for row in document["rows"]:
@@ -62,7 +64,7 @@ def _rows(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, cells in row["sets"].items():
         flat: dict[str, Any] = {"network": row["network"], "set": name}
         flat["fp32"] = cells["fp32"]["mean"]
-        for kind, allowed in (("ptq", budget.ptq), ("qat", budget.qat)):
+        for kind, allowed in (("ptq", budget.ptq), ("split", budget.ptq), ("qat", budget.qat)):
             cell = cells.get(kind)
             if cell is None:
                 continue
@@ -74,7 +76,7 @@ def _rows(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _published(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, cells in row["sets"].items():
-        ours = min(cells[kind]["drop"] for kind in ("ptq", "qat") if kind in cells)
+        ours = min(cells[kind]["drop"] for kind in _INT8 if kind in cells)
         for kind, cell in cells.items():
             if kind not in _OURS:
                 yield {
@@ -95,7 +97,7 @@ def _fidelity(cell: dict[str, Any]) -> str:
 
 
 def _equality(cells: dict[str, Any]) -> str:
-    checks = [cells[kind]["litert"] for kind in ("ptq", "qat") if kind in cells]
+    checks = [cells[kind]["litert"] for kind in _INT8 if kind in cells]
     images = sum(check["images"] for check in checks)
     different = sum(check["different"] for check in checks)
     if not images:

@@ -13,6 +13,7 @@ from edgesr.quantize.ranges import choose_ranges
 from edgesr.quantize.reconstruct import reconstruct
 from edgesr.quantize.scales import Ranges, choose_scales
 from edgesr.quantize.scheme import QuantizedGraph
+from edgesr.quantize.split import split
 from edgesr.quantize.statistics import Statistics, observe
 from edgesr.quantize.weights import quantize_weights
 from torch import fx
@@ -36,6 +37,8 @@ class Recipe:
     rounding: bool = True
     """Choose weight codes by the layer's output (`reconstruct.py`), not the nearest."""
     bias_correction: bool = True
+    split: bool = False
+    """Split sums, PReLUs and clips (`split.py`): closer to fp32, and slower."""
 
 
 def quantize(
@@ -58,9 +61,11 @@ def quantize(
     Raises:
         UsageError: no calibration image, or a forbidden one.
         CheckpointError: a layer computes NaN or infinity.
-        UnsupportedError: a layer has no int8 form.
+        UnsupportedError: a layer has no int8 form, or there is nothing to split.
     """
     photos = gather(network, images, forbidden=forbidden, report=report)
+    if recipe.split:
+        graph = split(graph)
     seen = observe(graph, network, photos, equalized=recipe.equalize, report=report)
     return quantize_observed(seen, network, recipe=recipe, report=report)
 
@@ -72,7 +77,7 @@ def quantize_observed(
     recipe: Recipe = Recipe(),
     report: Report = quiet,
 ) -> QuantizedGraph:
-    """Choose scales and integers for what a calibration run saw."""
+    """Choose scales and integers for what a calibration run saw, of a split graph or not."""
     ranges = choose_ranges(seen, recipe.observer)
     quantized = assign(seen.graph, network, ranges)
     if recipe.rounding or recipe.bias_correction:
@@ -95,7 +100,7 @@ def assign(graph: fx.GraphModule, network: Network, ranges: Ranges) -> Quantized
 
 def _record(seen: Statistics, recipe: Recipe) -> dict[str, object]:
     """What the manifest says about it."""
-    steps = []
+    steps = ["sums, PReLUs and clips split"] if recipe.split else []
     if seen.equalized:
         steps.append(f"equalized {seen.classes} channel classes")
     steps.append(f"ranges by {recipe.observer}")

@@ -9,7 +9,9 @@ in and out stay pinned to 1/255 throughout, so that the clip and the pixel shuff
 layer cost nothing and 0 and 255 remain reachable.
 
 The loss is the squared error, which is what PSNR measures, to the original and to what the float
-network (the start's own graph) makes of the same patch.
+network (the start's own graph) makes of the same patch. PSNR is a logarithm, image by image: the
+same rounding costs a smooth image more than a textured one. So a patch weighs the less, the larger
+the float network's own error on it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,6 @@ from edgesr.quantize import integer
 from edgesr.quantize.fake import FakeQuantized, channels_last
 from edgesr.quantize.scheme import LOWEST, QuantizedGraph
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from edgesr.data.colour import join, split
 from edgesr.data.images import Image
@@ -44,6 +45,8 @@ from edgesr.train.state import read_state, write_state
 
 AVERAGING = 0.05
 """Share of the steps that the moving average of the weights looks back on."""
+NOTICED = 3e-4
+"""Squared error, of a range of 1, up to which patches weigh about the same: 35 dB."""
 CROP = 384
 """Side of what validation looks at, from the middle of each image, in high-resolution pixels."""
 
@@ -306,15 +309,17 @@ def _loss(
     options: Options,
     network: Network,
 ) -> Tensor:
+    with torch.no_grad():
+        wanted = teacher((codes - LOWEST) * (network.value_range / 255)) / network.value_range
+        weight = NOTICED / (_squared(wanted, hr) + NOTICED)
     sr = (fake(codes) - LOWEST) / 255
-    loss = torch.zeros(())
-    if options.distil < 1:
-        loss = loss + (1 - options.distil) * F.mse_loss(sr, hr)
-    if options.distil > 0:
-        with torch.no_grad():
-            wanted = teacher((codes - LOWEST) * (network.value_range / 255)) / network.value_range
-        loss = loss + options.distil * F.mse_loss(sr, wanted)
-    return loss
+    error = (1 - options.distil) * _squared(sr, hr) + options.distil * _squared(sr, wanted)
+    return (weight * error).mean()
+
+
+def _squared(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean squared error of every patch."""
+    return (sr - hr).square().mean((1, 2, 3))
 
 
 def _crop(pair: Pair, network: Network) -> Pair:

@@ -165,8 +165,8 @@ def read(path: Path, graph: fx.GraphModule) -> Statistics:
         raise BadFileError(f"{path}: damaged statistics ({error}); calibrate again") from error
     if document.get("graph") != digest(spelled):
         raise BadFileError(
-            f"{path} was calibrated on another network or other weights; calibrate this one with "
-            "`edgesr quantize calibrate`"
+            f"{path} was calibrated on another network, other weights, or with the other choice of "
+            "--split; calibrate this one with `edgesr quantize calibrate`"
         )
     return statistics
 

@@ -54,7 +54,7 @@ class Model:
         self._fit(image)
         unit = self._unit(self._input, self._value_range)
         pixels = image[None].astype(np.float32) * unit
-        if self._planar:
+        if _planar(self._input):
             pixels = pixels.transpose(0, 3, 1, 2)
         kind = self._input["dtype"]
         if kind != np.float32:
@@ -69,17 +69,13 @@ class Model:
         if values.dtype != np.float32:
             scale, zero_point = self._output["quantization"]
             values = (values.astype(np.float32) - zero_point) * scale
-        if self._planar:
+        if _planar(self._output):
             values = values.transpose(0, 2, 3, 1)
         result: Image = np.clip(np.round(values[0] / unit), 0, 255).astype(np.uint8)
         return result
 
-    @property
-    def _planar(self) -> bool:
-        return bool(self._input["shape"][1] == 3)
-
     def _fit(self, image: Image) -> None:
-        wanted = (1, 3, *image.shape[:2]) if self._planar else (1, *image.shape)
+        wanted = (1, 3, *image.shape[:2]) if _planar(self._input) else (1, *image.shape)
         if tuple(self._input["shape"]) != wanted:
             self._interpreter.resize_tensor_input(self._input["index"], wanted)
             self._interpreter.allocate_tensors()
@@ -95,3 +91,8 @@ class Model:
     def invoke(self) -> None:
         """One inference on the image last run (or zeros): what is timed."""
         self._interpreter.invoke()
+
+
+def _planar(end: dict[str, Any]) -> bool:
+    """Channels first. onnx2tf's files take channels last and may put out channels first."""
+    return bool(end["shape"][1] == 3)

@@ -13,7 +13,8 @@ from edgesr.benchmarks.results import PHASES
 
 Cells = dict[str, Any]
 
-_RUN_OF = ("fp32", "ptq", "qat")
+_INT8 = ("ptq", "split", "qat")
+_RUN_OF = ("fp32", *_INT8)
 """Columns of the quantization table that are ours; others are files by the networks' authors."""
 
 
@@ -139,8 +140,8 @@ def quantization(book: Book) -> list[Cells]:
                 "network": line.get("network"), "dataset": dataset,
                 "fp32": number(_of(cells, "fp32").get("mean")), "published": [],
             }  # fmt: skip
-            for kind in ("ptq", "qat"):
-                allowed = getattr(budget, kind) if budget else None
+            for kind in _INT8:
+                allowed = getattr(budget, "qat" if kind == "qat" else "ptq") if budget else None
                 row[kind] = _quantized(_of(cells, kind), allowed) if kind in cells else None
             for kind in cells:
                 if kind not in _RUN_OF:

@@ -40,6 +40,10 @@ Observer = Annotated[
     str,
     typer.Option(help="Ranges by: output, mse, minmax, moving-average, percentile or kl."),
 ]
+Split = Annotated[
+    bool,
+    typer.Option("--split", help="Split sums, PReLUs and clips: closer to float, and slower."),
+]
 
 
 @app.command("calibrate", no_args_is_help=True)
@@ -49,6 +53,7 @@ def calibrate_command(
     data: Data = None,
     observer: Observer = "output",
     equalize: Annotated[bool, typer.Option(help="Give every channel its share of codes.")] = True,
+    split: Split = False,
     plot: Annotated[
         Path | None, typer.Option(help="Page of histograms with the chosen ranges: stats.html.")
     ] = None,
@@ -68,11 +73,14 @@ def calibrate_command(
     from edgesr.quantize import statistics
     from edgesr.quantize.plot import rows_of, write_page
     from edgesr.quantize.ranges import check_observer
+    from edgesr.quantize.split import split as split_graph
 
     check_observer(observer)
     for path in filter(None, (out, plot)):
         _check_free(path, force)
     lowered, network, _ = _prepare(model, architecture, scale, allow_border)
+    if split:
+        lowered = split_graph(lowered)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _bar() as report:
         seen = statistics.calibrate(
@@ -106,6 +114,7 @@ def ptq_command(
     ] = None,
     observer: Observer = "output",
     equalize: Annotated[bool, typer.Option(help="Give every channel its share of codes.")] = True,
+    split: Split = False,
     rounding: Annotated[
         bool, typer.Option(help="Round weights by the layer's output, not to the nearest.")
     ] = True,
@@ -133,6 +142,7 @@ def ptq_command(
     from edgesr.data.fingerprints import evaluation_hashes
     from edgesr.errors import UsageError
     from edgesr.quantize.ptq import Recipe, quantize, quantize_observed
+    from edgesr.quantize.split import split as split_graph
     from edgesr.quantize.statistics import read
     from edgesr.quantize.store import save
 
@@ -141,11 +151,11 @@ def ptq_command(
     if data is not None and statistics is not None:
         raise UsageError("--data and --statistics both say what to calibrate on; give one")
     _check_free(out, force)
-    recipe = Recipe(observer, equalize, rounding, bias_correction)
+    recipe = Recipe(observer, equalize, rounding, bias_correction, split)
     lowered, network, certificate = _prepare(model, architecture, scale, allow_border)
     with _bar() as report:
         if statistics is not None:
-            seen = read(statistics, lowered)
+            seen = read(statistics, split_graph(lowered) if split else lowered)
             quantized = quantize_observed(seen, network, recipe=recipe, report=report)
         else:
             quantized = quantize(

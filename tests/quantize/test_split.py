@@ -1,0 +1,192 @@
+"""Split networks: the same in float, closer to it in 8 bits, the same codes in every runtime."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from edgesr.export.lower import lower
+from edgesr.export.pipeline import prepare
+from edgesr.quantize import integer, quantize
+from edgesr.quantize.ptq import Recipe
+from edgesr.quantize.split import split
+from edgesr.quantize.store import read
+from small_networks import (
+    C,
+    Frame,
+    Residual,
+    conv,
+    difference,
+    in_litert,
+    in_onnxruntime,
+    onnxruntime_is_exact,
+    photo,
+    prelu,
+    random_body,
+    randomize,
+)  # fmt: skip
+from torch import nn
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+from edgesr.cli import app
+from edgesr.errors import UnsupportedError
+from edgesr.graph import aten, constant_of, is_call, trace
+from edgesr.models.intake import load
+from edgesr.network import Network
+from edgesr.targets import INT8_FORMS
+
+IMAGE = photo(40, 56, seed=7)
+PHOTOS = [photo(96, 96, seed) for seed in (1, 2)]
+
+
+class LongSkip(nn.Module):
+    """Head, body, sum of both, tail: as SESR, EDSR and RLFN."""
+
+    def __init__(self, *body):
+        super().__init__()
+        self.head, self.body, self.tail = conv(3, C), nn.Sequential(*body), conv(C, 12)
+
+    def forward(self, x):
+        first = self.head(x)
+        image = 0.1 * self.tail(self.body(first) + first) + x.repeat_interleave(4, dim=1)
+        return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
+
+
+SPLIT = {
+    "prelu": lambda: Frame(nn.Sequential(conv(C, C), prelu(-0.5, 1.5), conv(C, C), nn.ReLU())),
+    "clip": lambda: Frame(nn.Sequential(conv(C, C), nn.Hardtanh(0.0, 0.7), conv(C, C), nn.ReLU())),
+    "no_bias": lambda: Frame(nn.Sequential(conv(C, C, bias=False), prelu(-1.0, 0.3), conv(C, C))),
+    "long_skip": lambda: LongSkip(conv(C, C), nn.ReLU(), conv(C, C)),
+    "long_skip_of_prelu": lambda: LongSkip(conv(C, C), prelu(-0.5, 0.9)),
+    "two_readers": lambda: Frame(nn.Sequential(conv(C, C), prelu(-0.5, 0.9), TwoReaders())),
+}
+
+
+class TwoReaders(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = conv(C, C), conv(C, C, 1)
+
+    def forward(self, x):
+        return F.relu(self.a(x)) + F.relu(self.b(x))
+
+
+def network_of(module):
+    torch.manual_seed(0)
+    return Network(randomize(module).eval(), "small", 2)
+
+
+def lowered(network):
+    return lower(trace(network), INT8_FORMS)
+
+
+def apart(a, b):
+    """Largest difference of two graphs, borders included, beyond the last one's rounding."""
+    x = torch.rand(2, 3, 23, 30, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return float((a(x) - b(x)).abs().max())
+
+
+def calls(graph, *targets):
+    return [node for node in graph.graph.nodes if is_call(node, *targets)]
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_the_same_numbers_in_float(name):
+    graph = lowered(network_of(SPLIT[name]()))
+    result = split(graph)
+    assert apart(graph, result) < 2e-6
+    assert calls(graph, aten.prelu.default) or calls(result, aten.cat.default, aten.clamp.default)
+    assert not calls(result, aten.prelu.default)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_network_stays_the_same(seed):
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    tail = [conv(C, C), prelu(-1.0, 1.0)]
+    network = network_of(Frame(nn.Sequential(random_body(rng, C), *tail)))
+    graph = lowered(network)
+    assert apart(graph, split(graph)) < 1e-5
+
+
+def test_a_long_skip_costs_a_second_head_and_no_sum():
+    graph = lowered(network_of(SPLIT["long_skip"]()))
+    result = split(graph)
+    assert len(calls(result, aten.conv2d.default)) == len(calls(graph, aten.conv2d.default)) + 1
+    assert len(calls(result, aten.add.Tensor)) == len(calls(graph, aten.add.Tensor)) - 1
+    (joined,) = calls(result, aten.cat.default)
+    (reader,) = joined.users
+    assert constant_of(result, reader.args[1]).shape[1] == 4 * C  # two operands of two halves
+
+
+def test_a_sum_that_is_needed_further_on_stays():
+    blocks = [Residual(conv(C, C), nn.ReLU(), conv(C, C)) for _ in range(2)]
+    graph = lowered(network_of(Frame(nn.Sequential(*blocks))))
+    before, after = (len(calls(g, aten.add.Tensor)) for g in (graph, split(graph)))
+    assert after == before - 1  # the last one alone is read by a convolution only
+
+
+def test_nothing_to_split_is_said():
+    graph = lowered(network_of(Frame(nn.Sequential(conv(C, C), nn.ReLU()))))
+    with pytest.raises(UnsupportedError, match="leave --split out"):
+        split(graph)
+
+
+def error(quantized, reference):
+    image = IMAGE if quantized.network.colour == "rgb" else IMAGE[..., :1]
+    got = integer.run(quantized, image).astype(np.float64)
+    x = torch.from_numpy(image.transpose(2, 0, 1).copy())[None] / 255
+    with torch.inference_mode():
+        want = reference(x)[0].permute(1, 2, 0).numpy() * 255
+    return float(np.mean((got - want) ** 2))
+
+
+@pytest.mark.parametrize("name", ["ecbsr-m4c16-x2", "quicksrnet-small-x2", "sesr-m5-x2"])
+def test_it_is_closer_to_float(name):
+    """PReLUs, clips to [0, 1], a long skip: of trained networks, in squared grey levels."""
+    graph, network, _ = prepare(load(name))
+    usual, parted = (
+        error(quantize(graph, network, PHOTOS, recipe=Recipe(split=on)), graph)
+        for on in (False, True)
+    )
+    assert parted < 0.75 * usual
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_runtimes_compute_its_reference(name, tmp_path):
+    network = network_of(SPLIT[name]())
+    quantized = quantize(lowered(network), network, PHOTOS, recipe=Recipe(split=True))
+    expected = integer.run(quantized, IMAGE)
+    assert len(np.unique(expected)) > 100
+    assert difference(in_litert(quantized, IMAGE, tmp_path), expected) == 0
+    if onnxruntime_is_exact():
+        assert difference(in_onnxruntime(quantized, IMAGE), expected) == 0
+
+
+def test_the_command_says_what_it_did_and_statistics_know_their_form(tmp_path):
+    runner, model = CliRunner(), "sesr-m5-x2"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    from PIL import Image
+
+    Image.fromarray(photo(96, 96)).save(photos / "a.png")
+    out, stats = tmp_path / "net.int8.safetensors", tmp_path / "stats.json"
+    done = runner.invoke(
+        app, ["quantize", "calibrate", model, "--split", "--data", str(photos), "--out", str(stats)]
+    )
+    assert done.exit_code == 0, done.output
+    refused = runner.invoke(
+        app, ["quantize", "ptq", model, "--statistics", str(stats), "--out", str(out)]
+    )
+    assert refused.exit_code != 0 and "--split" in str(refused.output + str(refused.exception))
+    done = runner.invoke(
+        app, ["quantize", "ptq", model, "--split", "--statistics", str(stats), "--out", str(out),
+              "--json"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "split" in json.loads(done.stdout)["rows"][0]["done"]
+    assert "sums, PReLUs and clips split" in read(out).calibration["steps"]
