@@ -128,12 +128,12 @@ def read_manifest(artifact: Path) -> Manifest:
             f"{path} is of version {fields.get('version')}; this edgesr reads up to {VERSION}"
         )
     known = {f.name for f in dataclasses.fields(Manifest)}
-    for name in ("input_quantization", "output_quantization"):
-        if fields.get(name) is not None:
-            fields[name] = Quantization(**fields[name])
     if isinstance(fields.get("scale"), list):
         fields["scale"] = tuple(fields["scale"])
     try:
+        for name in ("input_quantization", "output_quantization"):
+            if fields.get(name) is not None:
+                fields[name] = Quantization(**fields[name])
         return Manifest(**{name: value for name, value in fields.items() if name in known})
     except TypeError as error:
         raise BadFileError(f"{path} lacks a field: {error}") from error

@@ -25,6 +25,7 @@ from edgesr.errors import UnsupportedError, UsageError
 from edgesr.manifest import Manifest
 from edgesr.runtime import make_plan, open_session
 from edgesr.runtime.pixels import to_image, to_tensor
+from edgesr.runtime.session import sound_manifest
 from edgesr.runtime.tiles import Span
 from edgesr.runtime.upscale import Strip
 from edgesr.scales import enlarged, enlarged_size, factors, ratios, scale_text
@@ -60,10 +61,10 @@ class ModelPage(PageServer):
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        payload = payload_for(artifact)
-        check_for_browser("a browser", payload)
-        _check(artifact, payload.manifest)
-        session = open_session(artifact)  # refuses what was truncated or changed
+        manifest = sound_manifest(artifact)
+        check_for_browser("a browser", payload_for(artifact))
+        _check(artifact, manifest)
+        session = open_session(artifact)
         self.manifest, self.tiling = session.manifest, session.tiling()
         super().__init__(_Handler, _PAGES, libraries or WEB.require(), host, port)
         self.model = artifact.read_bytes()

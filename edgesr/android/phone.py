@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from edgesr.benchmarks.devices.adb import Adb
 from edgesr.benchmarks.devices.android_app import MODELS, PACKAGE, READABLE, RESULTS
 from edgesr.errors import BadFileError, OutputExistsError, UsageError
 from edgesr.export.compile import DeviceError
-from edgesr.manifest import manifest_path, read_manifest, sha256_of
+from edgesr.manifest import manifest_path
+from edgesr.runtime.session import sound_manifest
 
 
 def install(apk: Path, serial: str = "") -> str:
@@ -35,17 +37,17 @@ def push(artifacts: Sequence[Path], serial: str = "", *, start: bool = True) -> 
         Where they are on the phone.
 
     Raises:
-        BadFileError: an artifact without manifest, or changed since it was exported.
-        UsageError: a kind of file that the app does not run.
+        BadFileError: an artifact without manifest, changed since it was exported, or hostile.
+        UsageError: a kind of file or scale that the app does not run.
         DeviceError: no phone, or the app is not on it.
     """
     for artifact in artifacts:
         if artifact.suffix not in (".tflite", ".onnx"):
             raise UsageError(f"the app runs .tflite and .onnx files, not {artifact.name}")
-        manifest = read_manifest(artifact)
-        if sha256_of(artifact) != manifest.sha256:
-            raise BadFileError(
-                f"{artifact} is not the file its manifest was written for; export it again"
+        if not isinstance(sound_manifest(artifact).scale, int):
+            raise UsageError(
+                f"the app enlarges by whole numbers, and {artifact.name} does not; on a phone's "
+                "browser `edgesr serve` runs it"
             )
     adb = Adb(serial)
     adb.shell(f"mkdir -p {MODELS}")
@@ -55,7 +57,8 @@ def push(artifacts: Sequence[Path], serial: str = "", *, start: bool = True) -> 
     adb.shell(READABLE)
     if start:
         opened = adb.shell(
-            f"am start -n {PACKAGE}/.MainActivity --es model {artifacts[-1].name}", check=False
+            f"am start -n {PACKAGE}/.MainActivity --es model {shlex.quote(artifacts[-1].name)}",
+            check=False,
         )
         if "Error" in opened:
             raise DeviceError(

@@ -15,14 +15,17 @@ A runtime is imported when a session of it is opened, not before.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from edgesr.errors import BadFileError, UsageError
-from edgesr.manifest import Manifest, manifest_path, read_manifest, sha256_of
+from edgesr.manifest import Manifest, Quantization, manifest_path, read_manifest, sha256_of
 from edgesr.runtime.pixels import Array, Image, check_image, to_image, to_tensor
 from edgesr.runtime.tiles import Tiling
 from edgesr.scales import Scale, checked, enlarged_size
@@ -170,9 +173,7 @@ def open_session(artifact: Path | str, *, runtime: str | None = None, threads: i
         raise UsageError(f"`{name}` {known} {artifact.name}, choose {' or '.join(fitting)}")
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything; give 1 or more")
-    manifest = read_manifest(artifact)
-    _check_facts(artifact, manifest)
-    _check_hash(artifact, manifest)
+    manifest = sound_manifest(artifact)
     module, function = RUNTIMES[name].opener.split(":")
     session: Session = getattr(import_module(module), function)(artifact, manifest, threads)
     return session
@@ -222,6 +223,18 @@ def open_model(
     return NetworkSession(load(spec, scale=scale), threads)
 
 
+def sound_manifest(artifact: Path) -> Manifest:
+    """The manifest beside the artifact: it makes sense, and was written for this very file.
+
+    Raises:
+        BadFileError: there is none, or it is not and was not.
+    """
+    manifest = read_manifest(artifact)
+    _check_facts(artifact, manifest)
+    _check_hash(artifact, manifest)
+    return manifest
+
+
 def _check_facts(artifact: Path, manifest: Manifest) -> None:
     """A manifest is a file like any other: edited, damaged, or made to do harm."""
     sides = (manifest.height, manifest.width)
@@ -231,6 +244,9 @@ def _check_facts(artifact: Path, manifest: Manifest) -> None:
         "height and width": all(side is None or _whole(side, 1, 1 << 20) for side in sides),
         "halo": manifest.halo is None or _whole(manifest.halo, 0, 1 << 20),
         "colour": manifest.colour in ("rgb", "y"),
+        "layout": manifest.layout in ("NHWC", "NCHW"),
+        "input_quantization": _fits(manifest.input_quantization, manifest.dtype),
+        "output_quantization": _fits(manifest.output_quantization, manifest.dtype),
         "value_range": manifest.value_range in (1.0, 255.0),
     }
     wrong = [name for name, good in sound.items() if not good]
@@ -245,6 +261,15 @@ def _is_scale(value: object) -> bool:
         return len(value) == 2 and checked((float(value[0]), float(value[1]))) == value
     except (TypeError, ValueError, UsageError):
         return False
+
+
+def _fits(quantization: Quantization | None, dtype: str) -> bool:
+    """Whether the element type can hold it; where one is missing, whoever needs it says so."""
+    if quantization is None or dtype not in ("uint8", "int8"):
+        return True
+    scale, codes = quantization.scale, np.iinfo(dtype)
+    sound = isinstance(scale, (int, float)) and 0 < scale < math.inf
+    return sound and _whole(quantization.zero_point, int(codes.min), int(codes.max))
 
 
 def _whole(value: object, least: int, most: int) -> bool:

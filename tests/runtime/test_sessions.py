@@ -243,6 +243,7 @@ def test_a_manifest_of_another_file_is_refused(artifact):
         {"value_range": 0},
         {"dtype": "object"},
         {"layout": None},
+        {"layout": "HWC"},
     ],
 )
 def test_hostile_manifests_are_refused(write, tmp_path, rng, changes):
@@ -251,6 +252,27 @@ def test_hostile_manifests_are_refused(write, tmp_path, rng, changes):
     with pytest.raises(BadFileError) as caught:
         open_session(path).run(picture(rng, 40, 50))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        ({"scale": 0.1, "zero_point": 256}, "input_quantization"),
+        ({"scale": 0.1, "zero_point": -1}, "input_quantization"),
+        ({"scale": 0.1, "zero_point": 1.5}, "input_quantization"),
+        ({"scale": 0.0, "zero_point": 0}, "input_quantization"),
+        ({"scale": float("inf"), "zero_point": 0}, "input_quantization"),
+        ({"scale": float("nan"), "zero_point": 0}, "input_quantization"),
+        ({"scale": "1", "zero_point": 0}, "input_quantization"),
+        ({"scale": 0.1}, "lacks a field"),
+        ([1, 2], "lacks a field"),
+    ],
+)
+def test_quantization_out_of_range_is_refused(write, tmp_path, quantization, words):
+    path = copied(write("plain-s-x3", "onnx", "fp32", (40, 50)), tmp_path)
+    rewrite(path, dtype="uint8", input_quantization=quantization)
+    with pytest.raises(BadFileError, match=words):
+        open_session(path)
 
 
 def test_a_wrong_scale_is_noticed(artifact, rng):

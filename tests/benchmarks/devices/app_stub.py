@@ -11,7 +11,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$id" ] || exit 0
 mkdir -p {RESULTS}
-if [ -f {MODELS}/$model ] && [ -f {MODELS}/$model.json ]; then
+if [ -f "{MODELS}/$model" ] && [ -f "{MODELS}/$model.json" ]; then
   cp /data/golden.bin {RESULTS}/$id.bin
   echo '{{"edgesr_run":1,"init_ms":3.5,"first_ms":2.5,"peak_rss_kb":9000,"out_bytes":4608,'\
 '"samples_ms":[1.5,2.5,2.0],"runtime":"LiteRT","backend":"'$backend'","full":true,'\

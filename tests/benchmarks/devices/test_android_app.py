@@ -60,7 +60,7 @@ def test_what_the_app_says_no_to(app_phone, phone, artifact):
         with pytest.raises(DeviceError, match=words):
             bench_on(device, [file], Plan(runs=3), processes=1)
 
-    out_of_model = AM.replace(f"[ -f {MODELS}/$model ]", "false")
+    out_of_model = AM.replace(f'[ -f "{MODELS}/$model" ]', "false")
     refused("the app on .*: no model is called", am=out_of_model)
     refused("ended without a result", am="true", pidof="false")
     refused("garbage", am=AM.replace('"init_ms":3.5,', ""))
@@ -73,7 +73,9 @@ def test_install_push_pull(app_phone, phone, artifact, tmp_path):
     apk.write_bytes(os.urandom(1 << 16))
     assert phones.install(apk, SERIAL) == SERIAL
     assert (app_phone / "data" / "app.apk").read_bytes() == apk.read_bytes()
-    file = artifact()
+    file = tmp_path / "my net.tflite"
+    shutil.copy(artifact(), file)
+    shutil.copy(manifest_path(artifact()), manifest_path(file))
     assert phones.push([file], SERIAL) == [f"{MODELS}/{file.name}"]
     pushed = app_phone / MODELS.lstrip("/")
     for local in (file, manifest_path(file)):
@@ -85,7 +87,8 @@ def test_install_push_pull(app_phone, phone, artifact, tmp_path):
     with pytest.raises(DeviceError, match="no results"):
         phones.pull(tmp_path / "results", SERIAL)
     record_golden(app_phone, file)
-    os.system(f"adb -s {SERIAL} shell am start --es id a1 --es model {file.name} --es threads 1")
+    name = file.name.replace(" ", "\\\\ ")  # for this machine's shell and the phone's
+    os.system(f"adb -s {SERIAL} shell am start --es id a1 --es model {name} --es threads 1")
     os.system(f"adb -s {SERIAL} shell am start --es id a2 --es model gone --es threads 1")
     rows = phones.pull(tmp_path / "results", SERIAL)
     assert [row["file"] for row in rows] == ["a1.json", "a2.json"]
@@ -104,6 +107,15 @@ def test_what_does_not_go_to_a_phone(artifact, tmp_path):
     shutil.copy(artifact(), file)
     with pytest.raises(BadFileError, match="no manifest"):
         phones.push([file])
+    facts = json.loads(manifest_path(artifact()).read_text())
+    for change, error, words in (
+        ({"scale": [1.5, 1.5]}, UsageError, "whole numbers"),
+        ({"output_quantization": {"scale": 0.1, "zero_point": 256}}, BadFileError, "no sense: out"),
+        ({"version": 2}, BadFileError, "of version 2"),
+    ):
+        manifest_path(file).write_text(json.dumps(facts | change))
+        with pytest.raises(error, match=words):
+            phones.push([file])
     shutil.copy(manifest_path(artifact()), manifest_path(file))
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(BadFileError, match="not the file its manifest"):
