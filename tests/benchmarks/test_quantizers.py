@@ -6,8 +6,9 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from edgesr.benchmarks.harness import Plan
 from edgesr.benchmarks.peers import environments
-from edgesr.benchmarks.peers.quantizers import command, compare, handover
+from edgesr.benchmarks.peers.quantizers import command, compare, handover, speed
 from edgesr.benchmarks.peers.quantizers.compare import OURS, QUANTIZERS, Quantizer
 from edgesr.benchmarks.peers.quantizers.files import float_operators, open_file
 from edgesr.benchmarks.subjects import SUBJECTS, Subject
@@ -17,6 +18,7 @@ from edgesr.export.lower import lower
 from edgesr.collapse import collapse
 from edgesr.data.datasets import Dataset
 from edgesr.data.images import ImageFile, write_image
+from edgesr.errors import BadFileError
 from edgesr.models.registry import create
 from edgesr.runtime import NetworkSession
 from edgesr.targets import find_target
@@ -195,3 +197,34 @@ def test_the_command_names_its_networks(tmp_path, capsys):
     asked = ["--networks", "nonesuch", "--work", str(tmp_path), "--sets", "samples", "--out", out]
     assert command.main(asked) == 2
     assert "plain-m-x3" in capsys.readouterr().err
+
+
+def test_speed_stands_beside_ours_in_the_same_runtime(
+    prepared, network, scene, tmp_path, monkeypatch
+):
+    work = tmp_path / "work"
+    folder = work / TINY.name
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(speed, "load", lambda _: network)
+    with pytest.raises(BadFileError, match="comparison of quality first"):
+        speed.compare([TINY.name], work, 16, 24, Plan(runs=1, warm_up=0, turn=1))
+    made = export(network, target="onnx", precision="fp32", out=tmp_path / "theirs")
+    made.path.rename(folder / "onnxruntime-u8s8.onnx")
+    rows = speed.compare([TINY.name], work, 16, 24, Plan(runs=2, warm_up=0, turn=1))
+    assert [(row["tool"], row["runtime"]) for row in rows[-1:]] == [("onnxruntime u8s8", "ort")]
+    assert {(row["runtime"], row["ends"]) for row in rows if row["tool"] == OURS} == {
+        (runtime, ends)
+        for runtime in ("litert", "ort", "openvino")
+        for ends in ("float32", "uint8")
+    }
+    assert all(len(row["samples"]) == 2 for row in rows)
+
+
+def test_a_file_faster_than_ours_is_bold():
+    def row(tool, samples, ends="float32"):
+        return {"network": "n", "runtime": "ort", "tool": tool, "ends": ends, "samples": samples}
+
+    text = speed.markdown(
+        [row(OURS, [10.0]), row(OURS, [8.0], "uint8"), row("a", [9.0]), row("b", [20.0])]
+    )
+    assert "**0.90**" in text and "2.00" in text and "**0.80**" not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgesr.benchmarks.peers.tflite_file import Model
 
 from edgesr.data.images import Image
 from edgesr.evaluate import Upscaler
+from edgesr.runtime.pixels import Array
 
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"}
 _MOVES = {"DepthToSpace", "Concat", "Slice", "Split", "Transpose", "Reshape", "MaxPool", "Relu",
@@ -43,25 +45,43 @@ def open_file(path: Path, value_range: float) -> Upscaler:
     return upscale
 
 
-def _onnx(path: Path) -> Any:
+def open_float(path: Path, image: Array) -> Callable[[], object]:
+    """One inference on one thread, to be timed.
+
+    Args:
+        image: float32 HxWx3, in the file's value range.
+    """
+    if path.suffix == ".tflite":
+        model = Model(path, 1)
+        model.run((image * 255).astype(np.uint8))
+        return model.invoke
+    run = _onnx(path, 1) if path.suffix == ".onnx" else _openvino(path, 1)
+    tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
+    return lambda: run(tensor)
+
+
+def _onnx(path: Path, threads: int = 0) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
-def _openvino(path: Path) -> Any:
-    compiled = _compile(path)
+def _openvino(path: Path, threads: int = 0) -> Any:
+    compiled = _compile(path, threads)
     return lambda x: compiled(x)[0]
 
 
-def _compile(path: Path) -> Any:
+def _compile(path: Path, threads: int = 0) -> Any:
     import openvino
 
     # Without the hint, float islands run in bfloat16 on CPUs that have it.
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
     return openvino.Core().compile_model(str(path), "CPU", settings)
 
 
