@@ -37,8 +37,10 @@ def size_for(network: Network, target: Target, precision: str, shape: Shape | No
     )
     if target.compiler or precision.startswith("int"):
         lacking = "no NPU runs" if target.compiler else "have no int8 form"
+        # Ethos-U takes strides up to 3: fifths would leave a convolution to the CPU beside it.
+        better = "halves" if target.compiler else "halves, fifths"
         raise UnsupportedError(
-            f"{why} which {lacking}. Choose a scale of smaller numbers (halves, fifths), "
+            f"{why} which {lacking}. Choose a scale of smaller numbers ({better}), "
             "or fp32 or fp16 for a CPU"
         )
     if shape is None:
