@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from edgesr.models import Entry
 
 
 def info_command(
@@ -41,20 +44,18 @@ def about(what: str, architecture: str | None = None) -> dict[str, Any]:
     """Facts about a registered network, with or without weights, or about a checkpoint."""
     from edgesr.analysis import analyse, deployed, sketch
     from edgesr.graph import trace
-    from edgesr.models import entries, parse_name
-    from edgesr.models.intake import has_weights, load
+    from edgesr.models.intake import load
 
-    names = {entry.named(s): entry for entry in entries().values() for s in entry.scales}
-    if what in names and not has_weights(names[what], parse_name(what)[1]):
+    if _entry(what) is not None and not _has_weights(what):
         network, weights = sketch(what), "none shipped; give a checkpoint file"
     else:
         network = load(what, architecture=architecture)
-        weights = "shipped with edgesr" if what in names else what
+        weights = "shipped with edgesr" if _entry(what) is not None else what
         # A stranger's module may keep constants where only a trace finds them.
-        known = network.name in names or hasattr(network.module, "collapsed")
+        known = _entry(network.name) is not None or hasattr(network.module, "collapsed")
         network = network.with_module(deployed(network.module) if known else trace(network))
     cost = analyse(network)
-    entry = names.get(network.name)
+    entry = _entry(network.name)
     return {
         "network": network.name,
         "scale": network.scale,
@@ -72,6 +73,24 @@ def about(what: str, architecture: str | None = None) -> dict[str, Any]:
         "licence": network.licence,
         "notes": list(network.notes),
     }
+
+
+def _entry(name: str) -> Entry | None:
+    """Of the network called `name`, with its scale; None for anything else."""
+    from edgesr.errors import UsageError
+    from edgesr.models import parse_name
+
+    try:
+        return parse_name(name)[0]
+    except UsageError:
+        return None
+
+
+def _has_weights(name: str) -> bool:
+    from edgesr.models import parse_name
+    from edgesr.models.intake import has_weights
+
+    return has_weights(*parse_name(name))
 
 
 def about_artifact(path: Path) -> dict[str, Any]:

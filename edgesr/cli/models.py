@@ -64,6 +64,7 @@ def models_command(
     show_table(
         rows,
         _COLUMNS,
-        footer="Deployed form; receptive field and halo in low-resolution pixels, - = whole image.",
+        footer="Deployed form; receptive field and halo in low-resolution pixels, - = whole image. "
+        "Plain comes in any size: plain-d5c28-x3 (`edgesr design` finds one for a latency).",
         as_json=as_json,
     )

@@ -68,6 +68,12 @@ def test_info_of_a_network_without_weights():
     assert "receptive field" in run("info", "sesr-m5-x2")
 
 
+def test_info_of_a_member_of_a_family():
+    facts = json.loads(run("info", "plain-d5c28-x3", "--json"))
+    assert (facts["network"], facts["parameters"]) == ("plain-d5c28-x3", 43_035)
+    assert "plain-d5c28-x3" in run("models")
+
+
 def test_info_of_a_checkpoint(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(create("espcn-x3").module.state_dict(), path)
