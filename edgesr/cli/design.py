@@ -72,6 +72,7 @@ def design_command(
             scale, size, Path(folder), device=device, runtime=runtime, threads=threads, runs=runs,
             tell=tell,
         )  # fmt: skip
+        measure.require()
         found = search(SPACE, limit, measure)
     network = found.chosen.name(scale)
     place = f"{shape} in int8 on {device}, {threads} thread(s), {measure.how}"
@@ -94,7 +95,7 @@ def design_command(
     if train:
         from edgesr.cli.train import train_command
 
-        train_command(str(path), data=data, threads=threads, force=force, as_json=as_json)
+        train_command(str(path), data=data, threads=threads, force=force)
     else:
         say(f"train it: edgesr train {path} --data PHOTOS")
 

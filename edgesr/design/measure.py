@@ -61,6 +61,20 @@ class OnDevice:
     def __post_init__(self) -> None:
         self.target = _target(self.device, self.runtime)
 
+    def require(self) -> None:
+        """Ask the device whether it is here, before minutes of exports.
+
+        Raises:
+            DeviceError: it is not; the message holds the command that would get it.
+        """
+        if self.device == CPU:
+            return
+        device = open_device(self.device)
+        try:
+            device.probe()
+        finally:
+            device.close()
+
     def __call__(self, members: Sequence[Member]) -> list[float]:
         """Milliseconds of each.
 

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 import torch
-from edgesr.benchmarks.devices.device import Placement, Run
+from edgesr.benchmarks.devices.device import DeviceError, Placement, Run
 from typer.testing import CliRunner
 
 from edgesr.cli import app
@@ -180,6 +180,16 @@ def test_devices_are_asked_by_their_protocol(tmp_path, monkeypatch, answer, ms, 
     monkeypatch.setattr(measure, "open_device", lambda name: Pretend(**answer))
     clock = OnDevice(2, (32, 48), tmp_path, device="pretend")
     assert clock([Member(2, 8)]) == [ms] and clock.how.startswith(how)
+
+
+def test_a_device_that_is_not_here_says_so_at_once(quick, tmp_path, monkeypatch):
+    class Absent(Pretend):
+        def probe(self):
+            raise DeviceError("no phone is connected; plug one in")
+
+    monkeypatch.setattr(measure, "open_device", lambda name: Absent())
+    done = run("--out", tmp_path / "r.toml", "--device", "adb")
+    assert isinstance(done.exception, DeviceError) and not quick
 
 
 def test_a_device_without_time_is_refused(tmp_path, monkeypatch):
