@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgesr.benchmarks.machine import Machine
@@ -156,13 +157,14 @@ def model_name(row: Row) -> str:
 
 
 def short_names(rows: Sequence[Row], places: Sequence[str]) -> list[str]:
-    """Network and precision, and of runtime, ends, size and hash what is needed to tell apart the
-    rows of one place; rows that still look the same are numbered."""
+    """Network and precision, and of runtime, size, ends, kind of file and hash what is needed to
+    tell apart the rows of one place; rows that still look the same are numbered."""
     steps: tuple[Callable[[Row], str], ...] = (
         model_name,
         lambda row: str(row.runtime),
         lambda row: f"{row.height}x{row.width}",
         lambda row: f"{row.manifest.get('dtype', '?')} ends",
+        lambda row: f"from {Path(row.artifact).suffix or 'torch'}",
         lambda row: str(row.sha256)[:6],
     )
     names = [steps[0](row) for row in rows]
