@@ -158,7 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m edgesr.benchmarks.weights", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--rows", nargs="+", help="shipped networks; default: all")
-    parser.add_argument("--sets", nargs="*", default=["set5", "set14", "b100"])
+    parser.add_argument(
+        "--sets", nargs="*", default=["set5", "set14", "b100"], help="none: times only"
+    )
     parser.add_argument("--qat", type=Path, help="folder of NAME.int8.safetensors; default: ours")
     parser.add_argument("--keep", type=Path, help="folder for PTQ's results, for the next run")
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
@@ -195,7 +197,10 @@ def _asked(chosen: argparse.Namespace) -> Document:
         qat=chosen.qat or weights_folder(), keep=chosen.keep, again=chosen.again,
         calibration=list(calibration_samples()),
     )  # fmt: skip
-    document = run(rows, [dataset(name) for name in chosen.sets], chosen.out, options)
+    if chosen.sets:
+        document = run(rows, [dataset(name) for name in chosen.sets], chosen.out, options)
+    else:
+        document = read_document(chosen.out, VERSION)
     if chosen.bench:
         latencies = times(rows, runs=chosen.runs, threads=chosen.threads)
         document = with_times(latencies, chosen.out)

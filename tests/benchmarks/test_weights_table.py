@@ -121,7 +121,7 @@ def test_times_are_taken_in_turns(monkeypatch):
 
 def test_the_command(tmp_path, capsys, data, monkeypatch):
     out = str(tmp_path / "w.json")
-    assert weights.main(["--rows", "nonesuch", "--sets", "--out", out]) == 2
+    assert weights.main(["--rows", "nonesuch", "--sets", "samples", "--out", out]) == 2
     assert "plain-m-x3" in capsys.readouterr().err
     (tmp_path / "w.json").write_text(json.dumps({"version": 1, **document()}))
     page = tmp_path / "page.md"
@@ -129,6 +129,16 @@ def test_the_command(tmp_path, capsys, data, monkeypatch):
     command = ["--markdown", "--out", out, "--page", str(page), "--readme", str(page)]
     assert weights.main(command) == 0
     assert "33.00 / 32.90" in page.read_text() and "| 33.00 | 32.90 |" in capsys.readouterr().out
+
+
+def test_times_alone_measure_no_quality(tmp_path, monkeypatch):
+    latency = {"ms": 5.0, "runtime": "r", "threads": 1, "machine": "m", "warnings": []}
+    monkeypatch.setattr(weights, "run", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(weights, "times", lambda rows, **_: dict.fromkeys(rows, latency))
+    out = tmp_path / "w.json"
+    assert weights.main(["--bench", "--sets", "--rows", NAME, "--out", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["latency"] == latency and row["sets"] == {} and row["parameters"] == 22_860
 
 
 def test_integers_beside_are_no_other_network(tmp_path, monkeypatch):
