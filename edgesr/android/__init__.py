@@ -8,6 +8,7 @@
 | `parts` | the tools and libraries of the build: locked, checksummed, from package registries |
 | `kotlin`, `native` | compile the Kotlin modules and the C library |
 | `apk` | pack, sign and check |
+| `models` | which exported files the app can open |
 | `phone` | install, push, bench, pull |
 
 Whoever has Gradle and the Android SDK builds the same sources with `android-demo/gradlew`.

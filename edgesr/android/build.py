@@ -16,6 +16,7 @@ from PIL import Image as Pictures
 import edgesr
 from edgesr.android import apk
 from edgesr.android.kotlin import compile_kotlin
+from edgesr.android.models import check_model
 from edgesr.android.native import NAME, TARGETS, android_library
 from edgesr.android.parts import part
 from edgesr.android.sources import ANDROID_JAR, kotlin_files
@@ -24,7 +25,7 @@ from edgesr.data.datasets import dataset
 from edgesr.errors import BadFileError, OutputExistsError, UsageError
 from edgesr.export import export
 from edgesr.export.compile.environments import cache_folder
-from edgesr.manifest import manifest_path, read_manifest, write_atomically
+from edgesr.manifest import manifest_path, write_atomically
 
 BUNDLED = ("plain-m-x3", "plain-m-x2")
 """Networks in the app when none are named; int8."""
@@ -58,7 +59,8 @@ def build(
         tell: told about every step.
 
     Raises:
-        UsageError: an unknown processor, or .tflite models without LiteRT.
+        UsageError: an unknown processor, .tflite models without LiteRT, or other kinds of files.
+        BadFileError: a model that is damaged, or has no manifest.
         OutputExistsError: `out` is there, and not `force`.
         EnvironmentLimitError: a part cannot be had, or a compiler says no.
     """
@@ -73,6 +75,8 @@ def build(
             f"{tflite[0]} needs LiteRT in the app: add --litert FILE.aar, build with Gradle, or "
             "export with --target onnx"
         )
+    for model in models:
+        check_model(model)
     with tempfile.TemporaryDirectory(prefix="edgesr-apk-") as folder:
         work = Path(folder)
         tell("resources")
@@ -155,7 +159,7 @@ def _models(models: Sequence[Path], work: Path, *, tflite: bool) -> dict[str, by
         ]  # fmt: skip
     files = {}
     for model in models:
-        read_manifest(model)
+        check_model(model)
         for file in (model, manifest_path(model)):
             files[f"assets/models/{file.name}"] = file.read_bytes()
     return files

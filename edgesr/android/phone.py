@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgesr.android.models import check_model
 from edgesr.benchmarks.devices.adb import Adb
 from edgesr.benchmarks.devices.android_app import MODELS, PACKAGE, READABLE, RESULTS
-from edgesr.errors import BadFileError, OutputExistsError, UsageError
+from edgesr.errors import BadFileError, OutputExistsError
 from edgesr.export.compile import DeviceError
 from edgesr.manifest import manifest_path
-from edgesr.runtime.session import sound_manifest
 
 
 def install(apk: Path, serial: str = "") -> str:
@@ -42,13 +42,7 @@ def push(artifacts: Sequence[Path], serial: str = "", *, start: bool = True) -> 
         DeviceError: no phone, or the app is not on it.
     """
     for artifact in artifacts:
-        if artifact.suffix not in (".tflite", ".onnx"):
-            raise UsageError(f"the app runs .tflite and .onnx files, not {artifact.name}")
-        if not isinstance(sound_manifest(artifact).scale, int):
-            raise UsageError(
-                f"the app enlarges by whole numbers, and {artifact.name} does not; on a phone's "
-                "browser `edgesr serve` runs it"
-            )
+        check_model(artifact)
     adb = Adb(serial)
     adb.shell(f"mkdir -p {MODELS}")
     for artifact in artifacts:

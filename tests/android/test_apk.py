@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from edgesr.android import apk, parts
+from edgesr.android.build import build
 from edgesr.cli import app
-from edgesr.errors import BadFileError
+from edgesr.errors import BadFileError, UsageError
 
 NEEDED = ("kotlin", "zig", "aapt2", "ort", "framework", "dx", "proguard", "apksigner", "apksig",
           "android")  # fmt: skip
@@ -80,3 +81,13 @@ def _dex(name):
     struct.pack_into("<14I", out, 0x38, *sizes)
     out += struct.pack("<I", text_at) + struct.pack("<I", 0) + struct.pack("<8I", *[0] * 8)
     return bytes(out) + bytes([len(name)]) + name.encode() + b"\0"
+
+
+def test_models_are_looked_at_before_anything_is_compiled(tmp_path):
+    model = tmp_path / "net.onnx"
+    model.write_bytes(b"no model")
+    with pytest.raises(BadFileError, match="no manifest"):
+        build(tmp_path / "a.apk", models=[model])
+    with pytest.raises(UsageError, match=r"\.tflite and \.onnx"):
+        build(tmp_path / "a.apk", models=[tmp_path / "net.xml"])
+    assert not (tmp_path / "a.apk").exists()
