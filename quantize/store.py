@@ -25,6 +25,7 @@ import json
 import math
 import struct
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ from edgesr.network import Network
 from edgesr.scales import Scale, checked, enlarged_size
 
 SUFFIX = ".int8.safetensors"
+SHIPPED = ".int8"
+"""Ends the name of quantized weights that come with edgesr."""
 FORMAT = "edgesr-quantized-1"
 _FAMILY = FORMAT.rpartition("-")[0]
 _LARGEST_HEADER = 100_000_000
@@ -144,20 +147,44 @@ def is_quantized(path: Path) -> bool:
 def load_model(
     spec: str | Path, *, architecture: str | None = None, scale: Scale | None = None
 ) -> Network | QuantizedGraph:
-    """What `edgesr.models.intake.load` takes, or a quantized file.
+    """What `edgesr.models.intake.load` takes, a quantized file, or the name of a shipped one.
+
+    Args:
+        spec: also `ecbsr-m4c16-x2.int8`, which comes with edgesr.
 
     Raises:
-        UsageError: an architecture or a scale was given that the quantized file contradicts.
+        UsageError: an architecture or a scale was given that the quantized file contradicts, or
+            no integers of that name are shipped.
         EdgesrError: as `load` and `read`.
     """
-    if not is_quantized(Path(spec)):
+    if str(spec).endswith(SHIPPED) and not Path(spec).exists():
+        quantized = _shipped(str(spec))
+    elif is_quantized(Path(spec)):
+        quantized = read(Path(spec))
+    else:
         return load(spec, architecture=architecture, scale=scale)
-    quantized = read(Path(spec))
     if scale not in (None, quantized.network.scale):
         raise UsageError(f"{spec} enlarges x{quantized.network.scale}, not x{scale}")
     if architecture is not None:
         raise UsageError(f"{spec} says what it is; drop --architecture")
     return quantized
+
+
+def shipped_names() -> list[str]:
+    """Names of quantized networks that come with edgesr: `NAME.int8`."""
+    names = (item.name for item in resources.files("edgesr.weights").iterdir())
+    return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(SUFFIX))
+
+
+def _shipped(name: str) -> QuantizedGraph:
+    if name not in shipped_names():
+        raise UsageError(
+            f"no integers are shipped as `{name}`; shipped are {', '.join(shipped_names())}. "
+            "`edgesr quantize ptq` makes them of any network"
+        )
+    with resources.as_file(resources.files("edgesr.weights") / f"{name}.safetensors") as path:
+        quantized = read(path)
+    return replace(quantized, network=replace(quantized.network, licence="Apache-2.0"))
 
 
 # --- reading ----------------------------------------------------------------------------------

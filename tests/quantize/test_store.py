@@ -17,6 +17,7 @@ from small_networks import make, photo, quantized_once
 from edgesr.errors import BadFileError, CheckpointError, UnsupportedError, UsageError
 from edgesr.graph import layer_of, tensor_nodes, trace
 from edgesr.models.intake import load
+from edgesr.runtime import NetworkSession
 from edgesr.targets import INT8_FORMS
 
 IMAGE = photo(36, 44, seed=9)
@@ -252,3 +253,20 @@ def test_mixed_and_wide_graphs_survive(tmp_path):
     store.save(replace(before, weights=weights, activations=activations), path)
     after = store.read(path)
     assert set(after.weights) == set(weights) and after.activations == activations
+
+
+@pytest.mark.parametrize("name", store.shipped_names())
+def test_shipped_integers_are_of_the_shipped_network(name):
+    quantized = store.load_model(name)
+    network = load(name.removesuffix(store.SHIPPED))
+    assert (quantized.network.name, quantized.network.scale) == (network.name, network.scale)
+    assert quantized.network.licence == "Apache-2.0"
+    image = photo(32, 40)[..., : 1 if network.colour == "y" else 3]
+    gap = integer.run(quantized, image).astype(int) - NetworkSession(network).run(image)
+    assert np.sqrt(np.mean(gap**2)) < 2.5
+
+
+def test_integers_that_are_not_shipped_are_named():
+    assert "ecbsr-m4c16-x2.int8" in store.shipped_names()
+    with pytest.raises(UsageError, match=r"no integers are shipped as `rfdn-x4\.int8`"):
+        store.load_model("rfdn-x4.int8")
