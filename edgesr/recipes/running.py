@@ -126,8 +126,9 @@ class _Kitchen:
             averaging=stage.averaging, seed=recipe.seed,
         )  # fmt: skip
         engine = Engine(
-            recipe.device, recipe.precision, recipe.compile, recipe.workers, recipe.tensorboard
-        )
+            recipe.device, recipe.precision, compile=recipe.compile, workers=recipe.workers,
+            tensorboard=recipe.tensorboard,
+        )  # fmt: skip
 
         def tell(progress: Progress) -> None:
             self.last = progress.validation

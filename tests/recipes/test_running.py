@@ -18,7 +18,7 @@ from edgesr.metrics.psnr import psnr
 from edgesr.models import create
 from edgesr.models.plain import Plain
 from edgesr.network import Network
-from edgesr.recipes import read, run
+from edgesr.recipes import read, run, running
 from edgesr.runtime import open_session
 from edgesr.train.start import quiet_tail, warm_start
 
@@ -245,3 +245,19 @@ def test_shipped_recipes_are_listed():
     done = CliRunner().invoke(app, ["train", "list", "--json"], catch_exceptions=False)
     names = [row["recipe"] for row in json.loads(done.stdout)["rows"]]
     assert "ncnet-x3" in names and "samples-x2" in names
+
+
+def test_the_loop_gets_the_engine_of_the_recipe(photos, cache, tmp_path, monkeypatch):
+    seen = []
+
+    def stop(*_, engine, **__):
+        seen.append(engine)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "train", stop)
+    settings = ["workers=2", 'device="cpu"', 'precision="fp32"', *TINY]
+    with pytest.raises(KeyboardInterrupt):
+        run(read("plain-s-x2", settings, data=[str(photos)]), tmp_path / "run", cache=cache)
+    (engine,) = seen
+    assert (engine.device, engine.precision, engine.workers) == ("cpu", "fp32", 2)
+    assert engine.channels_last and not engine.compile and not engine.tensorboard
