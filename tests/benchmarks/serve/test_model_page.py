@@ -119,7 +119,10 @@ def test_what_a_page_cannot_run_is_refused(artifact, tmp_path):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_the_command_prints_the_address_and_serves(artifact, host):
-    command = [sys.executable, "-c", "from edgesr.cli import main; main()", "serve"]
+    # A shell's background jobs, and what they start, ignore Ctrl-C unless told otherwise.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from edgesr.cli import main; main()"
+    command = [sys.executable, "-c", program, "serve"]
     process = subprocess.Popen(
         [*command, str(artifact()), "--host", host],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
