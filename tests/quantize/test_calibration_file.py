@@ -93,7 +93,7 @@ def test_other_photos_start_over(network, graph, tmp_path, monkeypatch):
 
 def test_statistics_of_another_network_are_refused(seen):
     other = lower(trace(make("residual", seed=1)), INT8_FORMS)
-    with pytest.raises(BadFileError, match="another network or other weights"):
+    with pytest.raises(BadFileError, match="another network, other weights"):
         statistics.read(seen[1], other)
 
 
