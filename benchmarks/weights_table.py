@@ -9,7 +9,7 @@ from edgesr.benchmarks.quantization_table import provenance
 
 Document = dict[str, Any]
 Row = dict[str, Any]
-_KINDS = {"fp32": "fp32", "ptq": "PTQ", "qat": "QAT"}
+_KINDS = {"fp32": "fp32", "ptq": "PTQ", "qat": "NAME.int8"}
 
 
 def page_table(document: Document) -> str:
