@@ -44,7 +44,7 @@ from edgesr.graph import (
 aten = torch.ops.aten
 
 _ARITHMETIC = (aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor)
-_SIDE = 192
+ANY_SIDE = 192
 """Any size will do to learn numbers of channels; this one divides by every `pad_multiple`."""
 
 
@@ -55,7 +55,7 @@ def spell(graph: fx.GraphModule) -> fx.GraphModule:
         UnsupportedError: a slope or an operand is neither a constant per channel nor an image.
     """
     graph = deepcopy(graph)
-    known = shapes(graph, _SIDE, _SIDE)
+    known = shapes(graph, ANY_SIDE, ANY_SIDE)
     widths = {name: shape[1] for name, shape in known.items() if len(shape) > 1}
     for node in list(graph.graph.nodes):
         if is_call(node, *_ARITHMETIC):
@@ -118,9 +118,9 @@ def _replace_power(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
     x, exponent = node.args
     with graph.graph.inserting_before(node):
         if exponent == 2:
-            new = _call(graph, aten.mul.Tensor, (x, x), node)
+            new = call_like(graph, aten.mul.Tensor, (x, x), node)
         elif exponent == 0.5:
-            new = _call(graph, aten.sqrt.default, (x,), node)
+            new = call_like(graph, aten.sqrt.default, (x,), node)
         else:
             return
     _replace(graph, node, new, widths)
@@ -136,16 +136,16 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
         )
     with graph.graph.inserting_before(node):
         if slopes.numel() == 1:
-            new = _call(graph, aten.leaky_relu.default, (x, float(slopes)), node)
+            new = call_like(graph, aten.leaky_relu.default, (x, float(slopes)), node)
         elif bool((slopes <= 1).all()):
             scaled = _depthwise(graph, x, slopes, node)
-            new = _call(graph, aten.maximum.default, (x, scaled), node)
+            new = call_like(graph, aten.maximum.default, (x, scaled), node)
         else:
             negated = _depthwise(graph, x, -torch.ones_like(slopes), node)
-            below = _call(graph, aten.relu.default, (negated,), node)
-            above = _call(graph, aten.relu.default, (x,), node)
+            below = call_like(graph, aten.relu.default, (negated,), node)
+            above = call_like(graph, aten.relu.default, (x,), node)
             scaled = _depthwise(graph, below, -slopes, node)
-            new = _call(graph, aten.add.Tensor, (above, scaled), node)
+            new = call_like(graph, aten.add.Tensor, (above, scaled), node)
     _replace(graph, node, new, widths)
 
 
@@ -166,7 +166,7 @@ def _replace_average(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int
     geometry = [_pair(stride or kernel), _pair(padding), [1, 1], widths[x.name]]
     with graph.graph.inserting_before(node):
         kernel = add_constant(graph, weight, f"{node.name}_average")
-        new = _call(graph, aten.conv2d.default, (x, kernel, None, *geometry), node)
+        new = call_like(graph, aten.conv2d.default, (x, kernel, None, *geometry), node)
     _replace(graph, node, new, widths)
 
 
@@ -206,12 +206,13 @@ def _depthwise(
     weight = add_constant(graph, kernel, f"{like.name}_factors")
     bias = None if offset is None else add_constant(graph, offset.clone(), f"{like.name}_offset")
     args = (x, weight, bias, [1, 1], [0, 0], [1, 1], factors.numel())
-    return _call(graph, aten.conv2d.default, args, like)
+    return call_like(graph, aten.conv2d.default, args, like)
 
 
-def _call(
+def call_like(
     graph: fx.GraphModule, target: object, args: tuple[object, ...], like: fx.Node
 ) -> fx.Node:
+    """Insert a call at the insertion point; it belongs to the layer that `like` belongs to."""
     node = graph.graph.call_function(target, args)  # type: ignore[arg-type]
     node.meta = {key: value for key, value in like.meta.items() if key == "nn_module_stack"}
     return node

@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from edgesr.quantize.forms import ANY_SIDE, call_like
 from torch import Tensor, fx
 
 from edgesr.errors import UnsupportedError
 from edgesr.graph import add_constant, constant_of, input_of, is_call, shapes, tidy
 
 aten = torch.ops.aten
-
-ANY_SIDE = 192
-"""Any size will do to learn numbers of channels; this one divides by every `pad_multiple`."""
 
 
 def split(graph: fx.GraphModule) -> fx.GraphModule:
@@ -40,7 +38,8 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
         UnsupportedError: there is nothing to split.
     """
     graph = deepcopy(graph)
-    sums = [n for n in graph.graph.nodes if is_call(n, aten.add.Tensor) and _is_split(graph, n)]
+    known = shapes(graph, ANY_SIDE, ANY_SIDE)
+    sums = [n for n in graph.graph.nodes if is_call(n, aten.add.Tensor) and _is_split(n, known)]
     for node in sums:
         _split_sum(graph, node)
     halves = [(n, _halves_of(graph, n)) for n in graph.graph.nodes if _is_between(n)]
@@ -55,14 +54,11 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     return tidy(graph)
 
 
-def _is_split(graph: fx.GraphModule, node: fx.Node) -> bool:
-    operands = node.args[:2]
-    return (
-        all(isinstance(x, fx.Node) and constant_of(graph, x) is None for x in operands)
-        and operands[0] is not operands[1]
-        and "alpha" not in node.kwargs
-        and _feeds_convolutions(node)
-    )
+def _is_split(node: fx.Node, known: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a sum of two feature maps, neither broadcast, is read by convolutions only."""
+    operands = [known.get(x.name) for x in node.all_input_nodes]
+    same = len(operands) == 2 and operands[0] == operands[1] == known[node.name]
+    return same and "alpha" not in node.kwargs and _feeds_convolutions(node)
 
 
 @dataclass(frozen=True)
@@ -148,9 +144,7 @@ def _two_sided(graph: fx.GraphModule, operand: fx.Node, total: fx.Node) -> fx.No
             operand = graph.graph.node_copy(operand)
         width = len(constant_of(graph, operand.args[1]))  # type: ignore[arg-type]
         slopes = add_constant(graph, torch.ones(width), f"{operand.name}_slopes")
-        sided = graph.graph.call_function(aten.prelu.default, (operand, slopes))
-    sided.meta = {key: v for key, v in operand.meta.items() if key == "nn_module_stack"}
-    return sided
+        return call_like(graph, aten.prelu.default, (operand, slopes), operand)
 
 
 def _double(graph: fx.GraphModule, node: fx.Node, halves: _Halves) -> None:
@@ -197,7 +191,6 @@ def _substitute(
     graph: fx.GraphModule, node: fx.Node, target: object, args: tuple[object, ...]
 ) -> None:
     with graph.graph.inserting_before(node):
-        new = graph.graph.call_function(target, args)  # type: ignore[arg-type]
-    new.meta = {key: value for key, value in node.meta.items() if key == "nn_module_stack"}
+        new = call_like(graph, target, args, node)
     node.replace_all_uses_with(new)
     graph.graph.erase_node(node)

@@ -130,6 +130,17 @@ def test_a_sum_that_is_needed_further_on_stays():
     assert after == before - 1  # the last one alone is read by a convolution only
 
 
+def test_a_sum_that_broadcasts_stays():
+    class Brightened(nn.Module):
+        def forward(self, x):
+            return x + x.mean((2, 3), keepdim=True)
+
+    graph = lowered(network_of(Frame(nn.Sequential(Brightened(), conv(C, C), prelu(-0.5, 0.5)))))
+    result = split(graph)
+    assert len(calls(result, aten.add.Tensor)) == len(calls(graph, aten.add.Tensor))
+    assert apart(graph, result) < 2e-6
+
+
 def test_nothing_to_split_is_said():
     graph = lowered(network_of(Frame(nn.Sequential(conv(C, C), nn.ReLU()))))
     with pytest.raises(UnsupportedError, match="leave --split out"):
