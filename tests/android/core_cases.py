@@ -20,6 +20,7 @@ from edgesr.export import verify_script
 from edgesr.data import bicubic, colour
 from edgesr.errors import EdgesrError
 from edgesr.manifest import Quantization
+from edgesr.metrics.consistency import lr_consistency
 from edgesr.metrics.psnr import psnr
 from edgesr.runtime import pixels
 from edgesr.runtime.tiles import Tiling, make_plan
@@ -157,6 +158,24 @@ def codec_cases() -> list[dict[str, Any]]:
     return cases
 
 
+def consistency_cases() -> dict[str, Any]:
+    """By scale: a wide image and one as narrow as the kernel; halves and thirds of a byte occur."""
+    found = {}
+    for scale in (2, 3, 4):
+        figures = []
+        for height, width in ((20, 13), (5, 6)):
+            enlarged = picture(height * scale, width * scale)
+            reduced = bicubic.imresize(enlarged, 1 / scale)
+            noise = picture(height + 1, width)[1:] % 8
+            small = np.clip(reduced.astype(int) + noise, 0, 255).astype(np.uint8)
+            figures.append({
+                "height": height, "width": width, "reduced": sha(reduced), "small": text(small),
+                "decibels": lr_consistency(enlarged, small),
+            })  # fmt: skip
+        found[str(scale)] = figures
+    return found
+
+
 def cases() -> dict[str, Any]:
     """Everything the Kotlin tests read."""
     small, hr = picture(7, 9), picture(40, 30)
@@ -175,7 +194,7 @@ def cases() -> dict[str, Any]:
         "pattern": sha(verify_script.pattern(37, 141, 3)),
         "positions": verify_script.positions(12345).tolist()[:50],
         "samples": samples, "median": summary.median, "p90": summary.p90,
-        "psnr": psnr(sr, hr, scale=3),
+        "psnr": psnr(sr, hr, scale=3), "consistency": consistency_cases(),
     }  # fmt: skip
 
 

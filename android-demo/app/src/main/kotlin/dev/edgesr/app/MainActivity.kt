@@ -18,6 +18,7 @@ import dev.edgesr.core.PixelFile
 import dev.edgesr.core.PixelSource
 import dev.edgesr.core.Png
 import dev.edgesr.core.Refusal
+import dev.edgesr.core.consistency
 import dev.edgesr.core.psnr
 import java.io.Closeable
 import java.io.File
@@ -37,7 +38,7 @@ class MainActivity : Activity() {
     private var model: Model? = null
     private var picture: Picture? = null
     private var result: PixelFile? = null
-    private var quality: Double? = null
+    private var quality = Quality()
 
     @Volatile
     private var cancelled = false
@@ -172,7 +173,7 @@ class MainActivity : Activity() {
 
     private fun show(fresh: Picture) {
         picture = fresh
-        quality = null
+        quality = Quality()
         compare.show(fresh.small, null, Workbench.loaded?.manifest?.scale ?: 1)
         upscale()
     }
@@ -208,7 +209,8 @@ class MainActivity : Activity() {
             val psnr = picture.hr?.takeIf { whole }?.let { psnr(big, it, manifest.scale) }
             val inexact = loaded.upscaler.plan(small).whyInexact
             val size = "${big.width}x${big.height}"
-            psnr to if (whole) {
+            val faithful = if (whole) consistency(big, small, manifest.scale) else null
+            Quality(psnr, faithful) to if (whole) {
                 String.format(Locale.ROOT, "%s in %.2f s, %s", size, seconds, loaded.choice.describe()) +
                     if (inexact.isEmpty()) "" else ". $inexact"
             } else {
@@ -217,9 +219,9 @@ class MainActivity : Activity() {
         }, { why ->
             findViewById<View>(R.id.working).visibility = View.GONE
             say(why)
-        }) { (psnr, words) ->
+        }) { (measured, words) ->
             findViewById<View>(R.id.working).visibility = View.GONE
-            quality = psnr
+            quality = measured
             compare.refresh()
             say(words)
         }

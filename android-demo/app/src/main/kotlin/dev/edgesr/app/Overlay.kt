@@ -4,11 +4,17 @@ import android.content.Context
 import dev.edgesr.core.Meter
 import java.util.Locale
 
+/**
+ * What is known of a result, in dB: against the original, which only samples have, and reduced again
+ * against the photo itself.
+ */
+class Quality(val psnr: Double? = null, val consistency: Double? = null)
+
 /** The small text over every picture: what ran, where, how fast, how hot. */
 class Overlay(context: Context) {
     private val state = DeviceState(context)
 
-    fun text(psnr: Double? = null): String {
+    fun text(quality: Quality = Quality()): String {
         val loaded = Workbench.loaded ?: return "no model is loaded\n${state.overlay()}"
         val engine = loaded.choice.engine
         val placement = when (engine.full) {
@@ -25,7 +31,8 @@ class Overlay(context: Context) {
         Workbench.frames.read()?.let { (median, _) ->
             lines.add(String.format(Locale.ROOT, "%.1f frames/s", 1000 / median))
         }
-        if (psnr != null) lines.add(String.format(Locale.ROOT, "%.2f dB (Y, border cut)", psnr))
+        quality.psnr?.let { lines.add(String.format(Locale.ROOT, "%.2f dB (Y, border cut)", it)) }
+        quality.consistency?.let { lines.add(String.format(Locale.ROOT, "%.2f dB reduced again (LR consistency)", it)) }
         loaded.choice.attempts.forEach { lines.add("not ${it.backend.label}: ${it.why}") }
         return lines.joinToString("\n") + "\n" + state.overlay()
     }

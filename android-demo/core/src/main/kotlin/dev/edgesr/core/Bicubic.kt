@@ -93,23 +93,26 @@ class Bicubic(private val scale: Int) {
 
     private fun first(index: Int) = index / scale + firsts[index % scale]
 
-    private fun mirrored(index: Int, length: Int): Int {
-        val place = Math.floorMod(index, 2 * length)
-        return if (place < length) place else 2 * length - 1 - place
-    }
-
     private companion object {
         const val TAPS = 4
-
-        fun cubic(distance: Double): Double {
-            val d = Math.abs(distance)
-            return when {
-                d <= 1 -> (1.5 * d - 2.5) * d * d + 1
-                d <= 2 -> ((-0.5 * d + 2.5) * d - 4) * d + 2
-                else -> 0.0
-            }
-        }
-
-        fun round(value: Double) = floor(value + 0.5).coerceIn(0.0, 255.0)
     }
 }
+
+/** Keys' kernel with a = -1/2. */
+internal fun cubic(distance: Double): Double {
+    val d = Math.abs(distance)
+    return when {
+        d <= 1 -> (1.5 * d - 2.5) * d * d + 1
+        d <= 2 -> ((-0.5 * d + 2.5) * d - 4) * d + 2
+        else -> 0.0
+    }
+}
+
+/** Where a place beyond the border reads: mirrored, the edge repeated. */
+internal fun mirrored(index: Int, length: Int): Int {
+    val place = Math.floorMod(index, 2 * length)
+    return if (place < length) place else 2 * length - 1 - place
+}
+
+/** To a byte's range, halves upwards. */
+internal fun round(value: Double) = floor(value + 0.5).coerceIn(0.0, 255.0)

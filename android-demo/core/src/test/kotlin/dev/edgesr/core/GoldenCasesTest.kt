@@ -66,6 +66,27 @@ class GoldenCasesTest {
     }
 
     @Test
+    fun consistencyIsTheLaptops() {
+        for ((name, cases) in Cases["consistency"] as Map<*, *>) {
+            val scale = name.toString().toInt()
+            for (case in (cases as List<*>).map { it as Map<*, *> }) {
+                val (height, width) = case.whole("height") to case.whole("width")
+                val enlarged = image(height * scale, width * scale)
+                val reduced = Reduced(enlarged, scale)
+                val whole = reduced.read(0, 0, width, height)
+                assertEquals("x$scale", case.text("reduced"), sha(whole))
+                // A rectangle is cut out of the same result.
+                val part = reduced.read(width - 4, height - 3, 4, 2)
+                assertArrayEquals(Upscaler.crop(whole, width, width - 4, height - 3, 4, 2, 3), part)
+                val small = MemoryPixels(width, height, bytes(case.text("small")))
+                assertEquals(case.number("decibels"), consistency(enlarged, small, scale)!!, 1e-9)
+                assertEquals(Double.POSITIVE_INFINITY, consistency(enlarged, reduced, scale)!!, 0.0)
+            }
+        }
+        assertEquals(null, consistency(image(8, 90), image(4, 45), 2))
+    }
+
+    @Test
     fun coloursArePythons() {
         assertArrayEquals(bytes(Cases["luma"] as String), Colour.luma(picture(32, 32)))
         // Halves of Y, and what lies beside one.

@@ -31,6 +31,7 @@ class LargePhotoTest {
                     (corner[(y / 2 * 16 + x / 2) * 3 + i % 3] + 3 * (384 - 32 + y) + 5 * (512 - 32 + x)).toByte()
                 }
                 assertArrayEquals(wanted, result.read(2 * WIDTH - 32, 2 * HEIGHT - 32, 32, 32))
+                assertTrue(consistency(result, photo, 2)!! in 1.0..60.0)
             }
         }
     }
