@@ -123,7 +123,7 @@ class _Kitchen:
             steps=stage.steps, batch=stage.batch, patch=stage.patch, rate=stage.rate,
             final_rate=stage.final_rate, warm_up=stage.warm_up, shape=stage.shape,
             milestones=stage.milestones, factor=stage.factor, clip=stage.clip,
-            averaging=stage.averaging, seed=recipe.seed,
+            averaging=stage.averaging, optimizer=stage.optimizer, seed=recipe.seed,
         )  # fmt: skip
         engine = Engine(
             recipe.device, recipe.precision, compile=recipe.compile, workers=recipe.workers,

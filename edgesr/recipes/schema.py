@@ -33,6 +33,8 @@ class Stage:
     shape: Literal["cosine", "step"] = "cosine"
     milestones: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     factor: float = least(0, 0.5)
+    optimizer: Literal["adam", "soap"] = "adam"
+    """`soap` learns more per step, at about three times Adam's rate; needs `edgesr[train]`."""
     clip: float = least(0, 1.0)
     averaging: float = least(0, 0.999)
     loss: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})

@@ -17,6 +17,7 @@ from edgesr.errors import CheckpointError
 from edgesr.network import Network
 from edgesr.train.engine import Engine
 from edgesr.train.objective import Objective, Reconstruction
+from edgesr.train.optimizer import optimizer_for
 from edgesr.train.patches import luma
 from edgesr.train.prefetch import ahead
 from edgesr.train.progress import Progress, TensorBoard, write_csv
@@ -81,7 +82,7 @@ def train(
     Raises:
         CheckpointError: the loss is no number any more; the state is of another network.
         UsageError: the batch does not divide by the processes.
-        EnvironmentLimitError: the disk is full.
+        EnvironmentLimitError: the disk is full; the optimizer's package is missing.
     """
     fabric = engine.start(schedule.batch)
     minimized = objective or Reconstruction()
@@ -89,7 +90,7 @@ def train(
     module = network.module.to(memory_format=layout).train()  # type: ignore[call-overload]
     loss_of = _Loss(Unit(module, network.value_range), minimized, engine)
     learning = [p for p in loss_of.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learning, lr=schedule.rate, betas=(0.9, 0.99))
+    optimizer = optimizer_for(learning, schedule.optimizer, schedule.rate)
     own = minimized if isinstance(minimized, nn.Module) else nn.Module()
     state = State(module, own, optimizer)
     state.resume(out / "state.pt")

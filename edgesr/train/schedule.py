@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from edgesr.train.optimizer import Name
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -25,6 +27,8 @@ class Schedule:
     milestones: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     """Shape `step`: shares of the steps at which the rate is multiplied by `factor`."""
     factor: float = 0.5
+    optimizer: Name = "adam"
+    """`soap` learns more per step and wants about three times Adam's rate."""
     clip: float = 1.0
     """Largest norm of a gradient; longer ones are shortened. 0 leaves them alone."""
     averaging: float = 0.999
