@@ -119,7 +119,7 @@ def tool_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("edgesr", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert"):
+    for name in ("edgesr", "torch", "onnx", "onnxruntime", "openvino", "ncnn", "ai-edge-litert"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,6 +1,6 @@
 """Checks @ARTIFACT@ on this machine: runs it on a known pattern, compares with the recorded output.
 
-Needs numpy and the file's runtime (ai-edge-litert, onnxruntime or openvino); not edgesr.
+Needs numpy and the file's runtime (ai-edge-litert, onnxruntime, openvino or ncnn); not edgesr.
 Exit code 0 when the outputs agree, 1 when they do not.
 """
 
@@ -58,6 +58,16 @@ def run(artifact: Path, tensor: Array) -> Array:
 
         session = onnxruntime.InferenceSession(artifact, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(None, {session.get_inputs()[0].name: tensor})[0])
+    if artifact.suffix == ".param":
+        import ncnn
+
+        net = ncnn.Net()
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+        if net.load_param(str(artifact)) or net.load_model(str(artifact.with_suffix(".bin"))):
+            sys.exit(f"{artifact.name} is refused by ncnn")
+        extractor = net.create_extractor()
+        extractor.input("x", ncnn.Mat(tensor[0]).clone())
+        return np.array(extractor.extract("y")[1])[None]
     import openvino
 
     core = openvino.Core()

@@ -81,8 +81,24 @@ def _openvino(
     return Written((path, path.with_suffix(".bin")), result.operators, result.milliseconds)
 
 
+def _ncnn(
+    graph: Graph,
+    network: Network,
+    path: Path,
+    shape: Shape,
+    *,
+    precision: Precision,
+    io: Io,
+    shuffle: Shuffle = "codes",
+) -> Written:
+    from edgesr.export import ncnn
+
+    return ncnn.write(graph, network, path, shape, precision=precision)
+
+
 WRITERS: dict[str, Callable[..., Any]] = {
     "tflite": _tflite,
     "onnx": _onnx,
     "openvino": _openvino,
+    "ncnn": _ncnn,
 }

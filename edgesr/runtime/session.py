@@ -9,6 +9,7 @@
 | `.tflite` | `litert` (the interpreter that is installed), `litert-reference` (its plain kernels), `tflite-runtime`, `tensorflow` |
 | `.onnx`   | `ort` (ONNX Runtime; `onnxruntime` is understood), `openvino`                       |
 | `.xml`    | `openvino`                                                                          |
+| `.param`  | `ncnn`                                                                              |
 
 A runtime is imported when a session of it is opened, not before.
 """  # noqa: E501
@@ -133,6 +134,7 @@ RUNTIMES: dict[str, Runtime] = {
     "tensorflow": Runtime("edgesr.runtime.litert:open_tensorflow", (".tflite",)),
     "ort": Runtime("edgesr.runtime.ort:OrtSession", (".onnx",)),
     "openvino": Runtime("edgesr.runtime.ov:OpenVinoSession", (".xml", ".onnx")),
+    "ncnn": Runtime("edgesr.runtime.ncnn:NcnnSession", (".param",)),
 }
 QUANTIZED = ".int8.safetensors"
 """How files of `edgesr.quantize.store` end."""
@@ -278,7 +280,7 @@ def _whole(value: object, least: int, most: int) -> bool:
 
 def _check_hash(artifact: Path, manifest: Manifest) -> None:
     files = [artifact]
-    if artifact.suffix == ".xml":
+    if artifact.suffix in (".xml", ".param"):
         files.append(artifact.with_suffix(".bin"))
     missing = [file for file in files if not file.is_file()]
     if missing:

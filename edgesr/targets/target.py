@@ -47,7 +47,7 @@ class Target:
 
     name: str
     """As on the command line."""
-    format: Literal["tflite", "onnx", "openvino"]
+    format: Literal["tflite", "onnx", "openvino", "ncnn"]
     """The writer."""
     suffix: str
     """Of the file, with its dot."""
@@ -65,6 +65,8 @@ class Target:
     """The vendor's compiler that makes an NPU's binary of the file, of `edgesr.export.compile`."""
     chip: str = ""
     """What the compiler calls the NPU."""
+    why_float: str = ""
+    """Why there is no int8, where there is none."""
 
     def forms(self, precision: str) -> Forms:
         """The spelling for this precision.
@@ -73,9 +75,10 @@ class Target:
             UsageError: the target has no such precision.
         """
         if precision not in self.precisions:
-            raise UsageError(
-                f"{self.name} is not written in `{precision}`; choose {', '.join(self.precisions)}"
-            )
+            offered = f"choose {', '.join(self.precisions)}"
+            if precision.startswith("int") and self.why_float:
+                offered = f"{self.why_float}; {offered}, or --target tflite or onnx for integers"
+            raise UsageError(f"{self.name} is not written in `{precision}`; {offered}")
         return self.int8_forms if precision.startswith("int") else self.float_forms
 
 
