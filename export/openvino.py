@@ -2,22 +2,20 @@
 
 int8 comes from the QDQ model, with the same scales. The CPU plugin (2026.3) merges convolution,
 FakeQuantize, sum and FakeQuantize into one kernel and then leaves out the first rounding: one pixel
-in four was off by one. Spelled as multiply, round, clamp, multiply the rounding stays, in the same
-kernel. Measured on plain-m-x3, shipped weights, 180x320, one thread:
+in four was off by one. It merges the convolution that is the sum's first operand, so there are two
+ways out. Measured on shipped plain-m-x3 and ncnet-x3, 360x640, one thread, in turns, fastest runs:
 
-| operand of the sum                        | identical | largest | time (median) |
-|-------------------------------------------|-----------|---------|---------------|
-| FakeQuantize (as converted)               | 76.43 %   | 2       | 18.7 ms       |
-| FakeQuantize, operands swapped            | 99.96 %   | 2       | 18.7 ms       |
-| a - (-b) instead of a + b                 | 76.43 %   | 2       | 18.5 ms       |
-| FakeQuantize; round after the sum instead | 99.96 %   | 2       | 19.9 ms       |
-| multiply, round, clamp, multiply (used)   | 99.96 %   | 2       | 18.5 ms       |
+| operands of the sum                         | identical       | time           |
+|---------------------------------------------|-----------------|----------------|
+| FakeQuantize (as converted)                 | 80 and 78 %     | 1              |
+| multiply, round, clamp, multiply            | 99.9 and 99.8 % | 1.08 and 1.11  |
+| FakeQuantize, the image's convolution first | 99.9 and 99.8 % | 0.92 and 1.02  |
 
-Those times were taken on a busy machine. On a quieter one, 40 runs in turns: 15.5 ms as converted,
-16.9 ms as used: the rounding costs 9 %. Swapping helps only where the other operand is a one-hot
-convolution, whose sums are whole anyway.
-The same holds for every rounding in the chain: on published RLFN the first residual block went from
-74.5 % to 99.7 % of equal codes (convolution, rounding, leaky ReLU, rounding, sum, rounding).
+The image reaches the sum through a one-hot convolution, whose sums are whole: there is no rounding
+to lose, and the other operand stays in 8 bits instead of becoming floats in memory. Where neither
+operand is one-hot, the rounding is spelled out. The same holds for every rounding in the chain: on
+published RLFN the first residual block went from 74.5 % to 99.7 % of equal codes (convolution,
+rounding, leaky ReLU, rounding, sum, rounding).
 
 What is left: a convolution adds its bias and rescales in float, so that values within 1e-5 of a
 half may fall to the other side.
@@ -28,15 +26,19 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import openvino
 from edgesr.export import onnx
 from edgesr.export.writers import Graph, Shape, Written
+from edgesr.quantize import QuantizedGraph
+from edgesr.quantize.ties import is_copy
 from openvino import opset13 as operators
 
 from edgesr.errors import EnvironmentLimitError, UnsupportedError
+from edgesr.graph import aten, is_call, tensor_nodes
 from edgesr.network import Network
 
 
@@ -75,7 +77,7 @@ def write(
             draft = Path(folder) / path.name
             draft.with_suffix(".onnx").write_bytes(source.SerializeToString())
             model = openvino.convert_model(draft.with_suffix(".onnx"))
-            _keep_roundings(model)
+            _keep_roundings(model, _copies(graph))
             openvino.save_model(model, draft, compress_to_fp16=precision == "fp16")
             # The weights first: an old .xml beside new weights is noticed, the reverse is not.
             for suffix in (".bin", ".xml"):
@@ -90,30 +92,70 @@ def write(
     return Written(files, dict(sorted(operators.items())), milliseconds)
 
 
-def _keep_roundings(model: openvino.Model) -> None:
-    """Spell every FakeQuantize between a convolution and a sum out, so that no fusion drops it."""
+def _copies(graph: Graph) -> set[str]:
+    """Names of the convolutions that copy channels: what they sum up is a code already."""
+    if not isinstance(graph, QuantizedGraph):
+        return set()
+    nodes = tensor_nodes(graph.graph)
+    convolutions = (node for node in nodes if is_call(node, aten.conv2d.default))
+    return {node.name for node in convolutions if is_copy(graph.graph, node)}
+
+
+def _keep_roundings(model: openvino.Model, copies: set[str]) -> None:
+    """Let no fusion of a convolution with a sum drop a rounding that counts.
+
+    Args:
+        copies: names of convolutions whose rounding changes nothing; the plugin may merge those.
+    """
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Add":
             continue
-        for operand in node.inputs():
-            for port in _quantizers_after_convolution(operand):
+        chains = [_chain_to_convolution(operand) for operand in node.inputs()]
+        harmless = [chain.rounds_once and chain.convolution in copies for chain in chains]
+        if any(harmless):
+            if not harmless[0]:
+                _swap_operands(node)
+            continue
+        for chain in chains:
+            for port in chain.quantizers:
                 port.replace_source_output(_spelled_out(port.get_source_output().get_node()))
     model.validate_nodes_and_infer_types()
 
 
-def _quantizers_after_convolution(port: openvino.Input) -> list[openvino.Input]:
-    """Readers of FakeQuantize on the way back to a convolution; none if there is no such way."""
+def _swap_operands(node: openvino.Node) -> None:
+    first, second = node.input_values()
+    node.input(0).replace_source_output(second)
+    node.input(1).replace_source_output(first)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """The way from an operand back to a convolution whose kernel the plugin may merge it into."""
+
+    convolution: str = ""
+    """Its name in the graph; empty if there is no such way."""
+    quantizers: tuple[openvino.Input, ...] = ()
+    """Readers of FakeQuantize on that way."""
+
+    @property
+    def rounds_once(self) -> bool:
+        """Whether nothing is rounded but what the convolution sums up."""
+        return len(self.quantizers) == 1
+
+
+def _chain_to_convolution(port: openvino.Input) -> _Chain:
     found: list[openvino.Input] = []
     while True:
         source = port.get_source_output()
-        kind = source.get_node().get_type_name()
+        node = source.get_node()
+        kind = node.get_type_name()
         if kind in ("Convolution", "GroupConvolution"):
-            return found
+            return _Chain(node.get_friendly_name().split(".op")[0], tuple(found))
         if kind not in ("FakeQuantize", *_FUSED) or len(source.get_target_inputs()) > 1:
-            return []
+            return _Chain()
         if kind == "FakeQuantize":
             found.append(port)
-        port = source.get_node().input(0)
+        port = node.input(0)
 
 
 _FUSED = ("Add", "Relu", "PRelu", "Clamp")
