@@ -214,15 +214,13 @@ def _check_size(graph: fx.GraphModule, network: Network, shape: Shape | None) ->
     """Refuse an input size that the network cannot take, before anything is computed on it."""
     if shape is None:
         return
-    size, multiple = f"{shape[0]}x{shape[1]}", network.pad_multiple
-    if any(side % multiple for side in shape):
-        raise UsageError(f"`{network.name}` takes sides that divide by {multiple}, not {size}")
+    tables.check_multiple(network, shape)
     try:
         shapes(graph, *shape)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(
-            f"`{network.name}` does not take {size}: {reason}; give a larger --shape"
+            f"`{network.name}` does not take {shape[0]}x{shape[1]}: {reason}; give a larger --shape"
         ) from error
 
 

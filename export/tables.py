@@ -25,7 +25,7 @@ def size_for(network: Network, target: Target, precision: str, shape: Shape | No
 
     Raises:
         UnsupportedError: tables of real numbers have no int8 form, and no NPU runs gathers.
-        UsageError: tables are of one image size, and none is given.
+        UsageError: tables are of one image size, and none is given, or one the network cannot take.
     """
     folds = getattr(network.module, "folds", None)
     if folds is None or folds():
@@ -48,7 +48,20 @@ def size_for(network: Network, target: Target, precision: str, shape: Shape | No
             f"{why} which are of one image size: give --shape HEIGHTxWIDTH. Or write one file for "
             "all scales and sizes: --scale any"
         )
+    check_multiple(network, shape)
     return shape
+
+
+def check_multiple(network: Network, shape: Shape) -> None:
+    """Refuse sides that do not divide: tiles of this file start at such multiples only.
+
+    Raises:
+        UsageError: it names the multiple.
+    """
+    multiple = network.pad_multiple
+    if any(side % multiple for side in shape):
+        size = f"{shape[0]}x{shape[1]}"
+        raise UsageError(f"`{network.name}` takes sides that divide by {multiple}, not {size}")
 
 
 def write_down(network: Network, shape: Shape) -> fx.GraphModule:

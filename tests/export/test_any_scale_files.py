@@ -20,11 +20,15 @@ from edgesr.export.tflite import operator_list, write
 from lowering_sketch import relative_difference, run_nchw
 
 from edgesr.collapse import collapse
+from edgesr.data.datasets import calibration_samples
 from edgesr.errors import ParityError, UnsupportedError, UsageError
 from edgesr.models.arbsr import ArbPlain
 from edgesr.models.mdsr import MDSR
 from edgesr.models.metasr import MetaPlain
 from edgesr.network import Network
+from edgesr.runtime import open_session, upscale
+from edgesr.runtime.torch_session import NetworkSession
+from edgesr.runtime.upscale import plan_for
 from edgesr.scales import factors, period, scale_text
 from edgesr.targets import find_target
 
@@ -82,14 +86,33 @@ def test_a_scale_of_large_numbers_becomes_tables(scale, tmp_path):
     assert operator_list(path).count("GATHER") == 6
 
 
+def test_large_photos_through_tables_show_no_seam(tmp_path):
+    """Tiles start where the pattern of places does, so that blending them is all that is lost."""
+    network = arb((2.35, 2.35))
+    path = export(network, target="tflite", shape=(60, 80), out=tmp_path).path
+    photo = calibration_photo()[:131, :190]
+    session = open_session(path)
+    plan = plan_for(session, *photo.shape[:2])
+    assert len(plan) == 9 and min(plan.ramp) > 0 and "9 tiles blend" in plan.why_inexact
+    tiled = upscale(session, photo)
+    assert tiled.shape == (308, 446, 3)
+    whole = upscale(NetworkSession(network), photo, tile=0)
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+
+
+def calibration_photo():
+    return next(image for image in calibration_samples() if min(image.shape[:2]) >= 190)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
         ({"precision": "int8"}, UnsupportedError, "every 20 input pixels.*no int8 form.*halves"),
         ({"target": "ethos-u65-512"}, UnsupportedError, r"no NPU runs.*\(halves\)"),
         ({"target": "onnx", "shape": None}, UsageError, "--shape HEIGHTxWIDTH.*--scale any"),
+        ({"shape": (21, 40)}, UsageError, "takes sides that divide by 20, not 21x40"),
     ],
-    ids=["int8", "npu", "any-size"],
+    ids=["int8", "npu", "any-size", "odd"],
 )
 def test_where_tables_do_not_serve_it_says_why(options, error, words, tmp_path, monkeypatch):
     monkeypatch.setattr("edgesr.export.pipeline.COMPILERS", {"vela": SimpleNamespace(require=int)})
