@@ -21,7 +21,7 @@ from edgesr.runtime.torch_session import NetworkSession
 TORCH = "torch"
 """Runs networks; the other runtimes, of `edgesr.runtime.RUNTIMES`, run artifacts."""
 
-USUAL = ("litert", "ort", "openvino", TORCH)
+USUAL = ("litert", "ort", "openvino", "ncnn", TORCH)
 """Runtimes that take part without being asked. The others are second opinions on correctness."""
 
 DEFAULT_SHAPE = (360, 640)

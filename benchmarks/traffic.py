@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from edgesr.errors import BadFileError
+from edgesr.runtime.ncnn_param import parse, shapes, weights_of
 
 _FUSED = {
     "QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "LeakyRelu", "PRelu", "Round", "Reshape",
     "FakeQuantize", "Convert", "Clamp", "ReLU", "PReLU", "Multiply", "Mul", "Subtract", "Sub",
-    "Parameter", "Result",
+    "Parameter", "Result", "MemoryData",
 }  # fmt: skip
-"""Of ONNX and OpenVINO; networks multiply by constants only, which scales weights."""
+"""Of ONNX, OpenVINO and ncnn; networks multiply by constants only, which scales weights."""
 _ACTIVATION = {"int8": 1, "int16x8": 2, "fp16": 4, "fp32": 4}
 """Bytes per value on a CPU, which computes fp16 files in fp32."""
 
@@ -133,7 +134,18 @@ def _openvino(artifact: Path, height: int, width: int) -> Iterator[Operator]:
         )
 
 
+def _ncnn(artifact: Path, height: int, width: int) -> Iterator[Operator]:
+    layers = parse(artifact.read_text())
+    found = shapes(layers, height, width)
+    for layer in layers:
+        if layer.kind not in ("Input", "Split"):  # Split hands the same memory on
+            weights = [Tensor(count, True) for count in weights_of(layer, found) if count]
+            inputs = [Tensor(math.prod(found[name]), False) for name in layer.inputs]
+            yield layer.kind, weights + inputs, [Tensor(math.prod(found[layer.outputs[0]]), False)]
+
+
 _READERS: dict[str, Callable[[Path, int, int], Iterator[Operator]]] = {
     ".onnx": _onnx,
     ".xml": _openvino,
+    ".param": _ncnn,
 }

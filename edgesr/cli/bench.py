@@ -38,7 +38,7 @@ def bench_command(
         list[str] | None,
         typer.Argument(
             metavar="ARTIFACT|MODEL...",
-            help="Exported files (.tflite, .onnx, .xml), or names and checkpoints of networks, "
+            help="Exported files (.tflite, .onnx, .xml, .param), or names and checkpoints of networks, "
             "which torch runs.",
         ),
     ] = None,
@@ -56,7 +56,7 @@ def bench_command(
     runtime: Annotated[
         str,
         typer.Option(
-            help="litert, ort, openvino, torch; comma-separated. Default: all that open it."
+            help="litert, ort, openvino, ncnn, torch; comma-separated. Default: all that open it."
         ),
     ] = "",
     shape: Annotated[

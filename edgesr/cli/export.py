@@ -39,7 +39,7 @@ def export_command(
     target: Annotated[
         str,
         typer.Option(
-            help="tflite, onnx, openvino; or an NPU, whose compiler runs, too: ethos-u55-256, "
+            help="tflite, onnx, openvino, ncnn; or an NPU, whose compiler runs, too: ethos-u55-256, "
             "ethos-u65-512, ethos-u85-512, rk3588, hexagon-v73, ..."
         ),
     ] = "tflite",

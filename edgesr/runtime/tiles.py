@@ -13,9 +13,9 @@ least two halos, cut in the middle.
     image   |================|==========|================|
              keep 0            keep 1     keep 2
 
-Two cases cannot be exact, and the plan says so: an image smaller than the fixed input of an
-artifact (its border is mirrored), and a network without bounded receptive field (its tiles
-overlap by a quarter and fade into each other).
+Three cases cannot be exact, and the plan says so: an image smaller than the fixed input of an
+artifact (its border is mirrored), a network without bounded receptive field (its tiles overlap by
+a quarter and fade into each other), and a runtime whose rounding depends on the window.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Tiling:
     """Memory one LR pixel takes while the network runs."""
     smallest_window: int = 1
     """Windows of fewer pixels may differ in the last bit of their floats."""
+    rounding: str = ""
+    """Why windows of any size differ in the last bit, for the user; empty where none does."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def make_plan(height: int, width: int, tiling: Tiling, tile: int | None = None) 
     why = ""
     if len(rows) * len(columns) > 1 and tiling.halo is None:
         why = f"the network has no bounded receptive field: {len(rows) * len(columns)} tiles blend"
+    elif len(rows) * len(columns) > 1:
+        why = tiling.rounding
     beyond = [_up(n, tiling.multiple) < s for n, s in zip((height, width), sides, strict=True)]
     if any(beyond):
         why = (

@@ -12,7 +12,7 @@ VALUES = (3 + 16) + 4 * (16 + 16) + (16 + 12)  # of six convolutions, read and w
 
 
 @pytest.mark.parametrize(
-    ("target", "extra"), [("tflite", 2 * 12), ("onnx", 0), ("openvino", 0)]
+    ("target", "extra"), [("tflite", 2 * 12), ("onnx", 0), ("openvino", 0), ("ncnn", 0)]
 )  # TFLite has its clip as an operator
 def test_fp32_by_hand(tmp_path, target, extra):
     """plain-s-x2: six convolutions, the last sums' enlargement is read and written once more."""
@@ -26,8 +26,8 @@ def test_fp32_by_hand(tmp_path, target, extra):
 
 
 def test_other_files_are_not_known(tmp_path):
-    assert bytes_moved(tmp_path / "x.param", "fp32", 8, 8) is None
-    for name in ("x.tflite", "x.onnx", "x.xml"):
+    assert bytes_moved(tmp_path / "x.mlmodel", "fp32", 8, 8) is None
+    for name in ("x.tflite", "x.onnx", "x.xml", "x.param"):
         (tmp_path / name).write_bytes(b"garbage")
         with pytest.raises(BadFileError, match=name):
             bytes_moved(tmp_path / name, "fp32", 8, 8)
