@@ -12,7 +12,7 @@ from edgesr.benchmarks.devices.device import Device
 from edgesr.benchmarks.harness import Plan
 from edgesr.benchmarks.results import BenchResult
 from edgesr.benchmarks.suite.pool import worth_retrying
-from edgesr.benchmarks.suite.timing import is_elsewhere
+from edgesr.benchmarks.suite.timing import is_elsewhere, wait_for_return
 
 from edgesr.errors import EdgesrError
 
@@ -49,6 +49,7 @@ def bench_everywhere(
             )  # fmt: skip
         except EdgesrError as error:
             if len(devices) > 1 and worth_retrying(error, attempt):
+                wait_for_return(device.name, error)
                 return one(device, attempt + 1)
             with shared:
                 errors.append(error)

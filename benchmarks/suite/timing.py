@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from edgesr.benchmarks.cpu import bench
 from edgesr.benchmarks.devices import open_device
 from edgesr.benchmarks.devices.bench import bench_on
+from edgesr.benchmarks.devices.device import DeviceError
 from edgesr.benchmarks.entrants import Entrant
 from edgesr.benchmarks.harness import Plan
 from edgesr.benchmarks.results import BenchResult
@@ -24,6 +26,9 @@ BATCH = 8
 ELSEWHERE = ("adb", "arm64", "ethos", "qnn", "snapdragon", "rknn")
 """Devices that time nothing on this machine: phones have processors of their own, emulators and
 compilers give no latency. Only these run at the same time."""
+
+RETURN = 5.0
+"""Seconds before a device is tried again: a phone whose cable slipped is listed after a few."""
 
 Tell = Callable[[str, int, int], None]
 
@@ -47,6 +52,12 @@ class Located:
 def is_elsewhere(device: str) -> bool:
     """Whether `device` may run beside others without disturbing a latency."""
     return device.startswith(ELSEWHERE)
+
+
+def wait_for_return(device: str, error: EdgesrError) -> None:
+    """Let a device that went away come back, before it is tried again."""
+    if is_elsewhere(device) and isinstance(error, DeviceError):
+        time.sleep(RETURN)
 
 
 def batches(located: Sequence[Located]) -> list[list[Located]]:
@@ -77,6 +88,8 @@ def time_batch(
     if result is not None and result.rows:
         results.append(result)
     failures = []
+    if failed and worth_retrying(failed[-1][1], attempts):
+        wait_for_return(batch[0].device, failed[-1][1])
     for one, error in failed:
         if worth_retrying(error, attempts):
             again, left = time_batch([one], plan, tell=tell, attempts=attempts + 1)

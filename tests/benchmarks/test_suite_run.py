@@ -168,7 +168,7 @@ def test_a_batch_is_of_one_device_and_not_too_large():
 
 
 def test_a_device_that_fails_on_one_artifact_loses_that_row(monkeypatch):
-    tried = []
+    tried, waited = [], []
 
     def bench_on(device, paths, plan, **options):
         tried.append(len(paths))
@@ -181,11 +181,13 @@ def test_a_device_that_fails_on_one_artifact_loses_that_row(monkeypatch):
         return Row("x", "r", "1", "", 1, 8, 12, 3, "int8", [1.0], device="adb:A")
 
     monkeypatch.setattr(timing, "bench_on", bench_on)
+    monkeypatch.setattr("time.sleep", waited.append)
     batch = [Located(name, name, "adb:A", 1) for name in ("good", "bad", "fine")]
     results, failures = time_batch(batch, Plan(), tell=lambda *_: None)
     assert sorted(row.artifact for result in results for row in result.rows) == ["fine", "good"]
     assert failures == [Failure("bad", "adb:A", "unplugged", 2)]
     assert tried == [3, 1, 1, 1], "together, then each alone"
+    assert waited == [timing.RETURN], "once, for the phone to be plugged in again"
 
 
 # --- processes --------------------------------------------------------------------------------

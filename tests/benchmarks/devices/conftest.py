@@ -1,7 +1,9 @@
 """Small artifacts of a random network, written once for all devices; a real adbd in a sandbox."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # app_stub.py, programs.py
 
 from app_stub import HELPFUL  # noqa: E402
-from programs import SERIAL, executable  # noqa: E402
+from programs import SECOND, SERIAL, executable  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +71,7 @@ def sandbox(tmp_path_factory):
             f'{shutil.which("adb")} "$@"\n',
         )
         patch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
-        patch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")
-        subprocess.run(["adb", "connect", SERIAL], check=True, capture_output=True, timeout=30)
-        _wait_for_phone()
+        connect(SERIAL)
         yield Path(root)
     finally:
         subprocess.run(["adb", "kill-server"], capture_output=True, timeout=30, check=False)
@@ -94,23 +94,28 @@ def _wait_for_adbd(process, log):
     pytest.skip(f"adbd does not start here: {log.read()[-300:]}")
 
 
-def _wait_for_phone():
+def connect(serial):
     for _ in range(50):
-        listing = subprocess.run(["adb", "devices"], capture_output=True, text=True, timeout=30)
-        if read_devices(listing.stdout).get(SERIAL) == "device":
+        adb = {"capture_output": True, "text": True, "timeout": 30}
+        subprocess.run(["adb", "connect", serial], check=True, **adb)
+        listing = subprocess.run(["adb", "devices"], check=True, **adb)
+        if read_devices(listing.stdout).get(serial) == "device":
             return
-        time.sleep(0.1)
-    pytest.skip("adbd started, and adb does not see it")
+        subprocess.run(["adb", "disconnect", serial], check=False, **adb)  # what it was before
+        time.sleep(0.2)
+    pytest.skip(f"adbd started, and adb does not see {serial}")
+
+
+GETPROP = '[ "$1" = ro.product.cpu.abi ] && echo arm64-v8a || echo made-up-${1##*.}'
 
 
 @pytest.fixture
 def phone(sandbox):
     """`phone(getprop=..., uname=...)`: programs of the sandboxed phone, gone afterwards."""
     folder = sandbox / "data" / "local" / "bin"
-    getprop = '[ "$1" = ro.product.cpu.abi ] && echo arm64-v8a || echo made-up-${1##*.}'
 
     def make(**programs):
-        for name, body in {"getprop": getprop, **programs}.items():
+        for name, body in {"getprop": GETPROP, **programs}.items():
             executable(folder / name, f"#!/bin/sh\n{body}\n")
 
     make()
@@ -119,6 +124,40 @@ def phone(sandbox):
         file.unlink()
     for left in (sandbox / "data" / "local" / "tmp").iterdir():  # by a phone that was cut off
         shutil.rmtree(left)
+
+
+@pytest.fixture
+def second_phone(phone, sandbox):
+    """Another phone beside it: an object with `plug()` and `unplug()`, and `bin`, its programs."""
+    second = Second(sandbox / "second")
+    second.plug()
+    executable(second.bin / "getprop", f"#!/bin/sh\n{GETPROP}\n")
+    yield second
+    second.plug()  # so that the next one finds it started
+    subprocess.run(["adb", "disconnect", SECOND], capture_output=True, timeout=30, check=True)
+    for left in (*second.bin.iterdir(), *(second.data / "local" / "tmp").iterdir()):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+class Second:
+    """The phone that `adbd_sandbox.sh` plugs in again after it was killed."""
+
+    def __init__(self, data):
+        self.data, self.bin = data, data / "local" / "bin"
+
+    def plug(self):
+        (self.data / "unplugged").unlink(missing_ok=True)
+        connect(SECOND)
+
+    def unplug(self):
+        """For good, if nobody plugs it in."""
+        (self.data / "unplugged").touch()
+        port = f"ADBD_PORT={SECOND.rpartition(':')[2]}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # ended meanwhile, or somebody else's
+                environment = (process / "environ").read_bytes().split(b"\0")
+                if port in environment and (process / "comm").read_text().strip() == "adbd":
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 @pytest.fixture

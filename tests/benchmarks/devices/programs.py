@@ -2,8 +2,8 @@
 
 import stat
 
-SERIAL = "127.0.0.1:5555"
-"""Of the sandboxed phone."""
+SERIAL, SECOND = "127.0.0.1:5701", "127.0.0.1:5702"
+"""Of the sandboxed phone and of another one; ports of `adbd_sandbox.sh`."""
 
 
 def executable(path, text):
