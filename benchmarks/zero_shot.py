@@ -16,7 +16,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -61,10 +61,10 @@ class InBfloat16(MZSR):
             return super().refine(enlarged)
 
 
-def gains(module: MZSR, data: str) -> list[dict[str, Any]]:
-    """One row per kernel and number of steps: mean PSNR."""
+def gains(module: MZSR, images: Iterable[Image]) -> list[dict[str, Any]]:
+    """One row per kernel and number of steps: mean PSNR over the originals `images`."""
     scale = module.scale
-    images = [crop_to_multiple(image, scale**2) for _, image in dataset(data)]
+    images = [crop_to_multiple(image, scale**2) for image in images]
     rows = []
     for name, kernel in KERNELS.items():
         lows = [blur_downscale(image, kernel, scale) for image in images]
@@ -118,7 +118,8 @@ def race(module: MZSR, newcomer: MZSR, image: Image, limit: int, every: int) -> 
     }
 
 
-def _in(module: MZSR, bf16: bool) -> MZSR:
+def in_precision(module: MZSR, *, bf16: bool) -> MZSR:
+    """The network itself, from now on with its convolutions in bfloat16 if asked."""
     if bf16:
         module.__class__ = InBfloat16
     return module
@@ -164,11 +165,13 @@ def main() -> int:
             "machine": dataclasses.asdict(this_machine()),
         }
         if o.data:
-            document |= {"data": o.data, "rows": gains(_in(module, o.bf16), o.data)}
+            images = [image for _, image in dataset(o.data)]
+            document |= {"data": o.data, "rows": gains(in_precision(module, bf16=o.bf16), images)}
         if o.race:
             ((_, photo),) = dataset(o.race)
-            newcomer = _in(zssr(module.scale), o.bf16)
-            document["race"] = race(_in(module, o.bf16), newcomer, photo, o.limit, o.every)
+            newcomer = in_precision(zssr(module.scale), bf16=o.bf16)
+            meta = in_precision(module, bf16=o.bf16)
+            document["race"] = race(meta, newcomer, photo, o.limit, o.every)
     except EdgesrError as error:
         sys.stderr.write(f"edgesr: {error}\n")
         return error.exit_code

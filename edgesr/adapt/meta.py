@@ -16,17 +16,19 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from edgesr.adapt.tasks import KernelTasks, Task
+from edgesr.manifest import write_atomically
 from edgesr.train.state import read_state, write_state
 
 Weights = dict[str, Tensor]
@@ -108,11 +110,12 @@ def meta_train(
     *,
     judge: Callable[[nn.Module], dict[str, float]] | None = None,
     every: int = 250,
+    keep: Container[int] = (),
 ) -> nn.Module:
     """Train `module` in place; the same call again goes on where it stopped.
 
     Writes `state.pt` and `log.csv` (step, seconds, loss, what `judge` says) into `out` every
-    `every` steps.
+    `every` steps; and what the weights are after the steps in `keep`, as `step-000050.safetensors`.
     """
     out.mkdir(parents=True, exist_ok=True)
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -140,6 +143,8 @@ def meta_train(
             losses.append(float(loss.detach()))
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
+        if step + 1 in keep:
+            write_atomically(out / snapshot_name(step + 1), save(_contiguous(module.state_dict())))
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
             content = {"step": step + 1, "module": module.state_dict()}
             write_state({**content, "optimizer": optimizer.state_dict()}, state)
@@ -148,6 +153,15 @@ def meta_train(
             module.train()
             losses.clear()
     return module.eval()
+
+
+def snapshot_name(step: int) -> str:
+    """The file that keeps the weights after so many steps."""
+    return f"step-{step:06d}.safetensors"
+
+
+def _contiguous(weights: Weights) -> Weights:
+    return {name: weight.contiguous() for name, weight in weights.items()}
 
 
 def _log(path: Path, row: dict[str, float]) -> None:
