@@ -47,7 +47,9 @@ _HEXAGON = tuple(dict.fromkeys(("v75", *hexagon.ARCHITECTURES)))
 
 KINDS: dict[str, Kind] = {
     "gpu": Kind(
-        "gpu:open_gpu", "latency, pixels; in software: pixels", ("litert", "openvino", "cuda")
+        "gpu:open_gpu",
+        "latency, pixels; in software: pixels",
+        ("litert", "openvino", "cuda", "ncnn"),
     ),
     "npu": Kind("openvino_npu:OpenVinoNpu", "partition, pixels; with an Intel NPU: latency", ("",)),
     "web": Kind("web:Web", "latency and pixels in a browser", ("wasm", "webgpu")),

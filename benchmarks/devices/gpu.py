@@ -1,4 +1,4 @@
-"""Graphics chips of this machine: `gpu:litert`, `gpu:openvino`, `gpu:cuda`.
+"""Graphics chips of this machine: `gpu:litert`, `gpu:openvino`, `gpu:cuda`, `gpu:ncnn`.
 
 LiteRT's GPU accelerator is the one that phones have. Without a graphics chip it runs on a software
 implementation of Vulkan (SwiftShader, which Debian's Chromium brings): operators, partition and
@@ -26,21 +26,20 @@ from edgesr.benchmarks.devices.device import (
     Work,
     check_file,
 )
-from edgesr.export.compile.child import call
+from edgesr.benchmarks.devices.vulkan import Driver, find_driver
 
 from edgesr.runtime.pixels import Array
 
-SWIFTSHADER = (
-    Path("/usr/lib/chromium/vk_swiftshader_icd.json"),
-    Path("/usr/lib/chromium-browser/vk_swiftshader_icd.json"),
-    Path("/opt/google/chrome/vk_swiftshader_icd.json"),
-)
 _ADAPTER = re.compile(r"Selected adapter: (.*?), arch=.*?adapterType=([^\n]*)")
 _FAILED = re.compile(r"ERROR: ([^\n]*not supported by GPU delegate[^\n]*)")
 
 
 def open_gpu(choice: str) -> Device:
     """`gpu` with one of its runtimes."""
+    if choice == "ncnn":
+        from edgesr.benchmarks.devices.gpu_ncnn import NcnnGpu
+
+        return NcnnGpu()
     if choice == "litert":
         return LiteRtGpu()
     return OpenVinoGpu() if choice == "openvino" else CudaGpu()
@@ -54,40 +53,27 @@ class LiteRtGpu(ChildDevice):
     script = "child_litert.py"
 
     def __init__(self) -> None:
-        self._driver: str | None = None
+        self._driver = Driver("")
 
     def probe(self) -> dict[str, Any]:
         """See `Device.probe`."""
         if find_spec("ai_edge_litert") is None:
             raise DeviceError("LiteRT is not installed: pip install ai-edge-litert")
-        script = Path(__file__).with_name("child_vulkan.py")
-        answer, _ = call(self.name, self.python(), script, {}, timeout=60)
-        if "error" in answer:
-            raise DeviceError(f"no Vulkan loader ({answer['error']}): apt-get install libvulkan1")
-        real = [found for found in answer["adapters"] if found["kind"] != "software"]
-        software = next((path for path in SWIFTSHADER if path.exists()), None)
-        if not real and software is None:
-            raise DeviceError(
-                "no graphics chip with a Vulkan driver, and no SwiftShader to stand in: "
-                "apt-get install chromium"
-            )
-        self._driver = None if real else str(software)
-        name = real[0]["name"] if real else "SwiftShader (software)"
-        return {"gpu": name, "litert": version("ai-edge-litert")}
+        self._driver = find_driver(self.name, self.python())
+        return {"gpu": self._driver.gpu, "litert": version("ai-edge-litert")}
 
     def environment(self) -> dict[str, str]:
         """Which Vulkan driver to load, where it is not the machine's own."""
-        names = ("VK_ICD_FILENAMES", "VK_DRIVER_FILES")
-        return dict.fromkeys(names, self._driver) if self._driver else {}
+        return self._driver.environment()
 
     def job(self, payload: Payload, scratch: Path) -> dict[str, Any]:
         """The accelerator; software is not worth timing."""
-        return {"accelerator": "gpu", "timed": self._driver is None}
+        return {"accelerator": "gpu", "timed": not self._driver.software}
 
     def describe(self, answer: Mapping[str, Any], log: str) -> Run:
         """See `ChildDevice.describe`."""
         adapter, software = read_adapter(log)
-        measured = not software and self._driver is None
+        measured = not software and not self._driver.software
         notes: tuple[str, ...] = ()
         if measured:
             notes = ("gpu:litert: the time holds copying the image in and the result out",)

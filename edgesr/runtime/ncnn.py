@@ -22,8 +22,8 @@ _WINOGRAD = (
     "10,000 are one apart from the whole image's"
 )
 _SPINS = (
-    "threads of ncnn spin while they wait for each other, and crawl where anything else wants their "
-    "core; GOMP_SPINCOUNT=0 in the environment lets them sleep"
+    "threads of ncnn spin while they wait for each other, and crawl where anything else wants "
+    "their core; GOMP_SPINCOUNT=0 in the environment lets them sleep"
 )
 HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 BRAINS = ("use_bf16_packed", "use_bf16_storage")
@@ -61,8 +61,9 @@ class NcnnSession(TensorSession):
     def infer(self, tensor: Array) -> Array:
         """See `Session.infer`."""
         extractor = self._net.create_extractor()
-        # A copy: ncnn writes over what nobody else reads, and asks memory of its own who does.
-        extractor.input("x", self._ncnn.Mat(np.ascontiguousarray(tensor[0])).clone())
+        planes = np.ascontiguousarray(tensor[0])  # named: a Mat does not keep it alive
+        # A copy: layers in place ask a Mat who else reads it, which only ncnn's own memory knows.
+        extractor.input("x", self._ncnn.Mat(planes).clone())
         failed, output = extractor.extract("y")
         if failed:
             raise BadFileError(
