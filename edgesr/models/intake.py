@@ -60,7 +60,7 @@ def load(
     if path.exists() or path.suffix.lower() in _SUFFIXES or isinstance(spec, Path):
         network = _from_file(path, architecture, scale)
     elif text.startswith(RANDOM):
-        network = _untrained(text.removeprefix(RANDOM))
+        network = _untrained(text.removeprefix(RANDOM), scale)
     elif ":" in text:
         network = _from_factory(text, scale)
     elif "/" in text or "\\" in text:
@@ -85,8 +85,10 @@ def has_weights(entry: Entry, scale: Scale) -> bool:
     return (entry.name if entry.any_scale else entry.named(scale)) in shipped_names()
 
 
-def _untrained(name: str) -> Network:
+def _untrained(name: str, scale: Scale | None) -> Network:
     """The same random weights every time; the name says so wherever it is printed."""
+    if scale is not None:
+        name = _at_scale(name, scale)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = create(name)
@@ -106,6 +108,19 @@ def _asked(architecture: str | None, scale: Scale | None) -> tuple[Entry | None,
     if scale not in (None, named):
         raise UsageError(f"`{architecture}` and scale {scale_text(scale)} contradict each other")
     return entry, named
+
+
+def _at_scale(name: str, scale: Scale) -> str:
+    """The name with its scale, where it has none yet.
+
+    Raises:
+        UsageError: it has another.
+    """
+    if (known := find_entry(name)) is not None:
+        return known.named(scale)
+    if parse_name(name)[1] != scale:
+        raise UsageError(f"`{name}` and scale {scale_text(scale)} contradict each other")
+    return name
 
 
 def _shipped(name: str, architecture: str | None, scale: Scale | None) -> Network:

@@ -22,6 +22,7 @@ from edgesr.models.intake import load
 from edgesr.models.keymaps import KEYMAPS
 from edgesr.models.recognise import expected_shapes, recognise
 from edgesr.network import Network
+from edgesr.scales import Scale
 
 Tensors = dict[str, Tensor]
 NAME = "ncnet-x3"
@@ -405,6 +406,24 @@ def test_pickles_are_not_read_by_suffix(tmp_path: Path):
     with pytest.raises(BadFileError, match="could run code"):
         load(tmp_path / "weights.safetensors")
     assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "scale", "name"),
+    [
+        ("mdsr-baseline", 3, "mdsr-baseline-x3-random"),
+        ("metasr-plain", (1.5, 1.5), "metasr-plain-x1.5-random"),
+        ("metasr-plain-x2", 2, "metasr-plain-x2-random"),
+    ],
+)
+def test_random_weights_at_the_scale_asked_for(spec: str, scale: Scale, name: str):
+    network = intake.load(f"random:{spec}", scale=scale)
+    assert (network.name, network.scale) == (name, scale)
+
+
+def test_random_weights_at_two_scales_at_once():
+    with pytest.raises(UsageError, match=r"`metasr-plain-x2` and scale 1\.5 contradict"):
+        intake.load("random:metasr-plain-x2", scale=(1.5, 1.5))
 
 
 def test_random_weights_are_the_same_every_time_and_named_so():
