@@ -1,7 +1,7 @@
 """MZSR's training curve: dB after 0, 1, 5 and 10 steps on held-out photos, against training.
 
     python -m edgesr.benchmarks.meta_curve --data BSDS400 --data T91 --work runs/mzsr \
-        --start 5000 --meta 2000 --held-out kodak24 --out curve.json --plot curve.svg
+        --start 2000 --meta 300 --held-out kodak24 --out curve.json --plot curve.svg
 
 Trains the start over all blurs and then meta-transfer (`START`, `META`), keeping weights on the
 way, and measures them in the middle of each photo; protocol of `edgesr.benchmarks.zero_shot`. What
@@ -37,11 +37,13 @@ from edgesr.metrics.psnr import LITERATURE
 from edgesr.models.intake import load
 from edgesr.models.mzsr import MZSR
 
-START = MetaSchedule(tasks=4, patches=2, inner_steps=(0,), rate=7e-4, final_rate=2e-5)
+START = MetaSchedule(tasks=4, patches=2, inner_steps=(0,), rate=1e-3, final_rate=2e-5)
 """Ordinary training over all blurs, on patches of 96 pixels."""
 META = MetaSchedule(tasks=4, patches=1, inner_rate=0.05, rate=3e-5, final_rate=1e-6)
 """Then tasks. The reduced patch has a quarter of the side, and a border that is no photo: 192."""
 PATCH = {"start": 96, "meta": 192}
+SAVED = 50
+"""Steps after which a stopped run is at most behind."""
 SIDE = 256
 """Of the middle of each held-out photo."""
 
@@ -75,7 +77,8 @@ def train(work: Path, photos: list[Image], *, start: int, meta: int, seed: int =
             continue
         tasks = KernelTasks(photos, 2, patch=PATCH[phase])
         schedule = dataclasses.replace(schedule, steps=steps, seed=seed)
-        module = meta_train(module, tasks, work / phase, schedule, keep=milestones(steps))
+        kept = milestones(steps)
+        module = meta_train(module, tasks, work / phase, schedule, every=SAVED, keep=kept)
 
 
 def measure(
