@@ -29,13 +29,14 @@ CASES = [
     ("onnx", "openvino"),
     ("openvino", "openvino"),
 ]
+FLOAT_CASES = [*CASES, ("ncnn", "ncnn")]
 
 
 def picture(rng, height: int, width: int):
     return rng.integers(0, 256, (height, width, 3), np.uint8)
 
 
-@pytest.mark.parametrize(("target", "runtime"), CASES)
+@pytest.mark.parametrize(("target", "runtime"), FLOAT_CASES)
 @pytest.mark.parametrize("name", ["plain-s-x3", "espcn-x3"])
 def test_float_artifacts_agree_with_torch(write, rng, target, runtime, name, seeded):
     path = write(name, target, "fp32", (40, 50))
@@ -159,7 +160,7 @@ def test_luma_networks_leave_chroma_to_bicubic(rng, seeded):
 
 def test_memory_of_a_pixel_is_found_in_every_runtime(write, seeded):
     by_torch = NetworkSession(seeded("plain-s-x3")).tiling().bytes_per_pixel
-    for target, runtime in (("onnx", "ort"), ("onnx", "openvino"), ("openvino", "openvino")):
+    for target, runtime in FLOAT_CASES[2:]:
         session = open_session(write("plain-s-x3", target), runtime=runtime)
         assert 0.3 < session.tiling().bytes_per_pixel / by_torch < 3
 
@@ -188,7 +189,7 @@ def copied(path, folder):
     return folder / path.name
 
 
-@pytest.fixture(params=["tflite", "onnx", "openvino"])
+@pytest.fixture(params=["tflite", "onnx", "openvino", "ncnn"])
 def artifact(request, write, tmp_path):
     return copied(write("plain-s-x3", request.param, "fp32", (40, 50)), tmp_path)
 
@@ -281,8 +282,9 @@ def test_a_wrong_scale_is_noticed(artifact, rng):
         open_session(artifact).run(picture(rng, 40, 50))
 
 
-def test_weights_of_an_ir_are_part_of_it(write, tmp_path):
-    path = copied(write("plain-s-x3", "openvino", "fp32", (40, 50)), tmp_path)
+@pytest.mark.parametrize("target", ["openvino", "ncnn"])
+def test_weights_in_a_file_of_their_own_are_part_of_it(write, tmp_path, target):
+    path = copied(write("plain-s-x3", target, "fp32", (40, 50)), tmp_path)
     weights = path.with_suffix(".bin")
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -313,7 +315,7 @@ def test_the_wrong_runtime_lists_those_that_fit(artifact):
 
 
 def test_files_and_threads_that_make_no_sense(artifact, tmp_path):
-    with pytest.raises(UsageError, match=r"\.onnx, \.tflite, \.xml"):
+    with pytest.raises(UsageError, match=r"\.onnx, \.param, \.tflite, \.xml"):
         open_session(tmp_path / "model.mlmodel")
     with pytest.raises(UsageError, match="threads"):
         open_session(artifact, threads=0)
@@ -325,6 +327,7 @@ def test_files_and_threads_that_make_no_sense(artifact, tmp_path):
         ("tflite", "ai_edge_litert", "pip install ai-edge-litert"),
         ("onnx", "onnxruntime", "pip install onnxruntime"),
         ("openvino", "openvino", "pip install openvino"),
+        ("ncnn", "ncnn", r"pip install 'edgesr\[ncnn\]'"),
     ],
 )
 def test_a_missing_package_is_named_with_its_cure(write, monkeypatch, target, package, advice):
