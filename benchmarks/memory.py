@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgesr.errors import EnvironmentLimitError
+from edgesr.lifeline import end_with_parent
 
 _STATUS = Path("/proc/self/status")
 MODULES = {
@@ -53,7 +55,8 @@ def measure_memory(entrant: dict[str, object], timeout: float = 300) -> Memory:
     Raises:
         EnvironmentLimitError: the child failed, was killed or took too long.
     """
-    command = [sys.executable, "-m", "edgesr.benchmarks.memory", json.dumps(entrant)]
+    job = [json.dumps(entrant), str(os.getpid())]
+    command = [sys.executable, "-m", "edgesr.benchmarks.memory", *job]
     who = f"{entrant['model']} in {entrant['runtime']}"
     try:
         child = subprocess.run(
@@ -108,4 +111,5 @@ def _child(text: str) -> Memory:
 
 
 if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
     sys.stdout.write(json.dumps(asdict(_child(sys.argv[1]))) + "\n")

@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from edgesr.lifeline import end_with_parent
+
 if TYPE_CHECKING:
     from edgesr.benchmarks.harness import Contender
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any], begun: int) -> None:
     """Open, then take turns."""
+    end_with_parent(job["parent"])
     answers = _own_output()
     phases = {"start": (begun - job["asked"]) / 1e6}
     if job.get("module"):

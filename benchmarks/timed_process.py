@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from edgesr import errors
 
 TIMEOUT = 300.0
 """Seconds a child may take to open, or for one turn."""
+_PATIENCE = 0.5
+"""Seconds it may take to end; in the middle of a turn it does not listen."""
 
 
 class TimedProcess:
@@ -45,8 +48,9 @@ class TimedProcess:
         self._timeout = timeout
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in `close`)
         command = [sys.executable, "-m", "edgesr.benchmarks.timed_child"]
+        job = {**job, "parent": os.getpid(), "asked": time.perf_counter_ns()}
         self._child = subprocess.Popen(
-            [*command, json.dumps({**job, "asked": time.perf_counter_ns()})],
+            [*command, json.dumps(job)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
         )  # fmt: skip
         try:
@@ -91,7 +95,7 @@ class TimedProcess:
                 with contextlib.suppress(BrokenPipeError):  # it died before it read everything
                     pipe.close()
         try:
-            self._child.wait(timeout=5)
+            self._child.wait(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()

@@ -21,6 +21,7 @@ from edgesr.benchmarks.devices.device import DeviceError, Payload, Placement, Ru
 from edgesr.benchmarks.devices.runner_output import read_runner
 from edgesr.export.compile.child import last_words
 
+from edgesr.lifeline import tied
 from edgesr.runtime.pixels import Array
 
 INSTALL = "apt-get install qemu-user (10 or newer is best)"
@@ -91,7 +92,7 @@ class Arm64:
             ]  # fmt: skip
             try:
                 done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+                    tied(command), capture_output=True, text=True, timeout=TIMEOUT, check=False,
                     errors="replace",
                 )  # fmt: skip
             except subprocess.TimeoutExpired:

@@ -28,6 +28,7 @@ from edgesr.benchmarks.devices.device import (
 from edgesr.benchmarks.devices.tools import WEB
 from edgesr.benchmarks.devices.web_server import BenchServer, Job
 
+from edgesr.lifeline import tied
 from edgesr.runtime.pixels import Array
 
 ACCELERATORS = ("wasm", "webgpu")
@@ -131,8 +132,9 @@ def open_headless(server: BenchServer, accelerator: str, device: str) -> None:
     with tempfile.TemporaryDirectory(prefix="edgesr-web-", ignore_cleanup_errors=True) as profile:
         log = Path(profile) / "log"
         with log.open("wb") as stream:
+            flags += [f"--user-data-dir={profile}", f"{server.address}?auto"]
             browser = subprocess.Popen(
-                [find_browser(), *flags, f"--user-data-dir={profile}", f"{server.address}?auto"],
+                tied([find_browser(), *flags]),
                 stdout=stream, stderr=stream, stdin=subprocess.DEVNULL,
             )  # fmt: skip
             try:

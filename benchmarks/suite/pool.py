@@ -7,9 +7,10 @@ the same jobs to a cluster. Nothing that is timed on this machine goes through a
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -73,7 +74,7 @@ class LocalPool:
         server = "forkserver" in get_all_start_methods()
         self._context: Any = get_context("forkserver" if server else "spawn")
         if server:
-            self._context.set_forkserver_preload(["edgesr.benchmarks.suite.jobs"])
+            self._context.set_forkserver_preload(["edgesr.benchmarks.suite.fork_server"])
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """See `Pool.run`."""
@@ -123,9 +124,18 @@ def _result(receiver: Connection, process: Any, job: Job, attempt: int) -> Outco
 
 def _work(sender: Connection, call: Callable[..., Any], arguments: dict[str, Any]) -> None:
     """In the child."""
+    threading.Thread(target=_end_with_suite, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     sender.send(attempt(call, arguments))
     sender.close()
+
+
+def _end_with_suite() -> None:
+    """A suite that is killed kills nobody, and its workers are children of the server."""
+    suite = parent_process()
+    assert suite is not None
+    wait([suite.sentinel])
+    os._exit(1)
 
 
 def attempt(call: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from edgesr.export.compile.report import DeviceError
 
+from edgesr.lifeline import tied
+
 TIMEOUT = 600.0
 """Seconds; emulators of NPUs take minutes for a whole frame."""
 
@@ -40,7 +42,7 @@ def call(
     command = [str(python), "-P", str(script), json.dumps(job)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False,
+            tied(command), capture_output=True, text=True, timeout=timeout, check=False,
             errors="replace", env={**os.environ, **(environment or {})},
             cwd=job.get("scratch"),
         )  # fmt: skip

@@ -18,6 +18,8 @@ from typing import Any
 
 from edgesr.export.compile.report import Compiled, DeviceError, Placement
 
+from edgesr.lifeline import tied
+
 INSTALL = "pip install 'edgesr[npu]'"
 
 _PLACED = re.compile(r"^\s+(CPU|NPU): (\S+) = (\S+)", re.MULTILINE)
@@ -38,7 +40,7 @@ def compile_file(artifact: Path, chip: str, folder: Path, golden: Any = None) ->
         sys.executable, "-m", "ethosu.vela", str(artifact), "--accelerator-config", chip,
         "--output-dir", str(folder), "--show-cpu-operations",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(tied(command), capture_output=True, text=True, check=False)
     summaries = list(folder.glob(f"{artifact.stem}_summary_*.csv"))
     if done.returncode or len(summaries) != 1:
         lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
