@@ -31,7 +31,7 @@ from edgesr.manifest import write_atomically
 from edgesr.models.any_scale import AnyScale
 from edgesr.models.sites import sites_of
 from edgesr.network import Network
-from edgesr.scales import Scale, factors
+from edgesr.scales import Scale, factors, scale_text
 
 CHECKED: tuple[Scale, ...] = ((1.5, 1.5), 2, (2.2, 4.2), (2.35, 2.35), (3.1, 1.4))
 CHECKED_ALIKE: tuple[Scale, ...] = ((1.5, 1.5), 2, (2.2, 2.2), (2.35, 2.35), (3.1, 3.1))
@@ -90,7 +90,7 @@ def export_any_scale(
             f"a file that takes the scale as an input is written for onnx and openvino, "
             f"not for {target}; give it one scale, as in --scale 2.2x4.2"
         )
-    name = network.name.rsplit("-x", 1)[0]
+    name = network.name.replace(f"-x{scale_text(network.scale)}", "", 1)
     path = Path(out) / f"{name}-any{'.onnx' if target == 'onnx' else '.xml'}"
     if path.exists() and not force:
         raise OutputExistsError(f"{path} exists; --force overwrites it")

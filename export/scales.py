@@ -57,7 +57,7 @@ def export_scales(
     names = [f"x{scale_text(network.scale)}" for network in networks]
     if len(set(names)) != len(names) or len(names) < 2:
         raise UsageError(f"a file of several scales needs at least two, each once, not {names}")
-    stem = networks[0].name.removesuffix(f"-{names[0]}")
+    stem = networks[0].name.replace(f"-{names[0]}", "", 1)
     size = f"{shape[0]}x{shape[1]}"
     path = Path(out) / f"{stem}-{'+'.join(names)}_{precision}_{size}.tflite"
     if path.exists() and not force:

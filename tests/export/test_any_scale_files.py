@@ -134,6 +134,7 @@ def test_the_scale_is_an_input(target, tmp_path):
 
 def test_meta_sr_takes_the_scale_as_input(tmp_path):
     written = export_any_scale(meta(2), out=tmp_path)
+    assert written.path.name == "metasr-tiny-any.onnx"
     assert len(written.differences) == 5 and max(written.differences.values()) <= 1e-5
 
 
@@ -159,7 +160,7 @@ def test_what_cannot_take_the_scale_says_why(tmp_path):
 def mdsr(scale):
     torch.manual_seed(0)
     module = MDSR(scale, channels=8, blocks=3).eval().requires_grad_(False)
-    return Network(module, f"mdsr-tiny-x{scale}", scale, value_range=255.0)
+    return Network(module, f"mdsr-tiny-x{scale}-random", scale, value_range=255.0)
 
 
 def test_one_file_with_a_signature_per_scale(tmp_path):
@@ -167,6 +168,7 @@ def test_one_file_with_a_signature_per_scale(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
     merged = export_scales([mdsr(2), mdsr(3)], shape=(16, 24), out=tmp_path)
+    assert merged.path.name == "mdsr-tiny-random-x2+x3_fp32_16x24.tflite"
     assert merged.signatures == ("x2", "x3") and merged.size < 0.95 * merged.apart
     interpreter = Interpreter(model_path=str(merged.path), num_threads=1)
     assert set(interpreter.get_signature_list()) == {"x2", "x3"}
