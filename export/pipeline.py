@@ -16,6 +16,7 @@ from edgesr.export.compile import COMPILERS
 from edgesr.export.lower import lower, rewrites_of
 from edgesr.export.writers import WRITERS, Io, Written
 from edgesr.quantize import QuantizedGraph, quantize
+from edgesr.quantize.ptq import Recipe
 from edgesr.quantize.wide import widen
 from torch import fx
 
@@ -54,6 +55,7 @@ def export(
     shape: Shape | None = None,
     out: Path | str = ".",
     calibration: Iterable[Image] | None = None,
+    split: bool = False,
     io: str | None = None,
     allow_border: bool = False,
     require_full: bool = False,
@@ -72,6 +74,8 @@ def export(
             does not offer.
         out: folder for the artifact, its manifest and its `verify.py`.
         calibration: uint8 HxWx3 images for int8; None takes the shipped samples.
+        split: before int8, spell sums, PReLUs, gates and clips so that more codes reach them:
+            closer to float, and slower (`edgesr.quantize.split`).
         io: element type at both ends of an int8 model: `uint8`, `int8` or `float32` (`float`);
             None is the target's: uint8, for Ethos-U int8.
         allow_border: let the collapse change pixels near the image border.
@@ -89,6 +93,9 @@ def export(
     network = model.network if isinstance(model, QuantizedGraph) else model
     precision, io = _precision(model, precision, goal), _IO_NAMES.get(io or goal.io, io or goal.io)
     _check(goal, precision, shape, io)
+    if split and (isinstance(model, QuantizedGraph) or precision != "int8"):
+        why = "is quantized already" if isinstance(model, QuantizedGraph) else f"is for {precision}"
+        raise UsageError(f"--split changes how int8 is made, and `{network.name}` {why}")
     if goal.compiler:
         COMPILERS[goal.compiler].require()  # before minutes of work
     path = Path(out) / file_name(network, goal, precision, shape)
@@ -109,7 +116,8 @@ def export(
         _check_size(lowered, plain, shape)
         graph = lowered
         if precision.startswith("int"):
-            graph = quantize(lowered, plain, _calibration(calibration))
+            images = _calibration(calibration)
+            graph = quantize(lowered, plain, images, recipe=Recipe(split=split))
             graph = widen(graph) if precision == "int16x8" else graph
 
     with _scratch(Path(out)) as scratch:

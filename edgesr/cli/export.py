@@ -39,7 +39,7 @@ def export_command(
     target: Annotated[
         str,
         typer.Option(
-            help="tflite, onnx, openvino, ncnn; or an NPU, whose compiler runs, too: ethos-u55-256, "
+            help="tflite, onnx, openvino, ncnn; or an NPU, whose compiler runs too: ethos-u55-256, "
             "ethos-u65-512, ethos-u85-512, rk3588, hexagon-v73, ..."
         ),
     ] = "tflite",
@@ -60,6 +60,12 @@ def export_command(
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of images for int8; default: shipped samples.")
     ] = None,
+    split: Annotated[
+        bool,
+        typer.Option(
+            "--split", help="int8: split sums, PReLUs, gates and clips: closer to float, slower."
+        ),
+    ] = False,
     io: Annotated[
         str | None,
         typer.Option(help="int8 models: uint8 (default), int8 (Ethos-U's default) or float ends."),
@@ -94,11 +100,15 @@ def export_command(
     """Collapse, lower, quantize, write and check a model file with its manifest."""
     from edgesr.cli.output import say, show_json, show_table
     from edgesr.data.datasets import calibration_images
+    from edgesr.errors import UsageError
     from edgesr.export import export
     from edgesr.quantize.store import load_model
     from edgesr.scales import parse_scale
     from edgesr.targets import find_target
 
+    several = scale == "any" or (scale is not None and "," in scale)
+    if split and (training or several):
+        raise UsageError("--split is for int8 files of one scale")
     if training:
         _export_training(
             model, target, precision, parse_shape(shape, (128, 128)), out, force=force,
@@ -106,7 +116,7 @@ def export_command(
         )  # fmt: skip
         return
     default = None if find_target(target).dynamic else (360, 640)
-    if scale == "any" or (scale and "," in scale):
+    if scale is not None and several:
         _export_many(
             model, scale, target, precision or "fp32", parse_shape(shape, default), out,
             io=io or "uint8", force=force, as_json=as_json,
@@ -119,6 +129,7 @@ def export_command(
         shape=parse_shape(shape, default),
         out=out,
         calibration=calibration_images(calibration) if calibration else None,
+        split=split,
         io=io,
         allow_border=allow_border,
         require_full=require_full,

@@ -54,6 +54,19 @@ def test_every_form_is_checked_and_described(target, precision, tmp_path, photos
     assert open_session(artifact.path).run(image).shape == (80, 112, 3)
 
 
+@pytest.mark.parametrize("target", ["tflite", "onnx", "openvino"])
+def test_int8_is_split_if_asked_for(target, tmp_path, photos):
+    """The same file as from `edgesr quantize ptq --split`, as exact as any."""
+    network, options = load("random:sesr-m5-x2"), small(target=target, precision="int8")
+    whole = export(network, out=tmp_path / "whole", calibration=photos, **options).manifest
+    split = export(network, out=tmp_path / "split", calibration=photos, split=True, **options)
+    assert split.manifest.calibration["recipe"]["split"]
+    assert not whole.calibration["recipe"]["split"]
+    assert split.manifest.operators != whole.operators
+    if target != "openvino":
+        assert split.manifest.parity["identical"] == 1.0
+
+
 def weights_of(artifact, network):
     from edgesr.collapse import collapse
 
@@ -159,6 +172,8 @@ def test_the_first_divergence_is_bisected_over_every_layer(tmp_path, photos, mon
         ({"shape": None}, "one input size"),
         ({"shape": (0, 8)}, "0x8"),
         ({"precision": "int8", "calibration": []}, "calibrat"),
+        ({"split": True}, "is for fp32"),
+        ({"split": True, "precision": "int16x8"}, "is for int16x8"),
     ],
 )
 def test_options_that_make_no_sense(options, words, tmp_path):
