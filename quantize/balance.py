@@ -32,8 +32,8 @@ from edgesr.graph import input_of, is_call, output_of, tensor_nodes
 
 aten = torch.ops.aten
 
-CLIPPING_WEIGHT = 2.0
-"""Rounding errors average out in the layers after; clipped edges stay clipped together."""
+CLIPPING = 2.0
+"""K. Rounding errors average out in the layers after; clipped edges stay clipped together."""
 EXTREME = 0.003
 """Samples that each extreme of all patches in a channel counts for. Few samples hold the rare
 values that clipping spoils; without the extremes ranges fit quiet photos only."""
@@ -80,6 +80,7 @@ def balance(
     samples: dict[str, Samples],
     *,
     equalized: bool = True,
+    clipping: float = CLIPPING,
 ) -> Balance:
     """Choose factors and ranges.
 
@@ -87,6 +88,7 @@ def balance(
         graph: in int8 spelling, not rescaled yet; left alone.
         extremes: of all its channels, over all patches.
         equalized: whether factors may differ from 1.
+        clipping: K above.
     """
     groups = tie(graph)
     roots = list(dict.fromkeys(groups.find(name) for name in samples))
@@ -104,7 +106,7 @@ def balance(
         for step in range(STEPS):
             optimizer.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
             optimizer.zero_grad()
-            noise = _noise(rows, learned[0], *_bounds(learned, *fixed), free)
+            noise = _noise(rows, learned[0], *_bounds(learned, *fixed), free, clipping)
             noise.log().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     with torch.no_grad():
@@ -165,7 +167,9 @@ def _bounds(
     )
 
 
-def _noise(rows: _Rows, factors: Tensor, above: Tensor, below: Tensor, free: Tensor) -> Tensor:
+def _noise(
+    rows: _Rows, factors: Tensor, above: Tensor, below: Tensor, free: Tensor, weight: float
+) -> Tensor:
     """Mean squared error of the output that the groups' ranges make."""
     factor = rows.factors(factors)
     scaled = rows.values * factor[:, None]
@@ -174,5 +178,5 @@ def _noise(rows: _Rows, factors: Tensor, above: Tensor, below: Tensor, free: Ten
     clipping = (rows.weights * (over.square() + under.square())).sum(1)
     step = ((above + below) / 255)[rows.group]
     rounding = rows.rounds * rows.weights.sum(1) * step.square() / 12
-    each = (rounding + CLIPPING_WEIGHT * clipping) / factor.square()
+    each = (rounding + weight * clipping) / factor.square()
     return each[free[rows.group]].sum() + 1e-30

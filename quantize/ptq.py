@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 
-import torch
+from edgesr.quantize.assign import assign
 from edgesr.quantize.calibrate import Report, gather, quiet
-from edgesr.quantize.leaky import round_slopes
+from edgesr.quantize.clipping import SPLIT, WHOLE
 from edgesr.quantize.observers import OUTPUT
 from edgesr.quantize.ranges import choose_ranges
 from edgesr.quantize.reconstruct import reconstruct
-from edgesr.quantize.scales import Ranges, choose_scales
 from edgesr.quantize.scheme import QuantizedGraph
 from edgesr.quantize.split import split
 from edgesr.quantize.statistics import Statistics, observe
-from edgesr.quantize.weights import quantize_weights
 from torch import fx
 
 from edgesr.data.images import Image
-from edgesr.graph import is_call, tensor_nodes
 from edgesr.network import Network
-
-aten = torch.ops.aten
 
 RECONSTRUCTION_PATCHES = 8
 
@@ -38,7 +33,7 @@ class Recipe:
     """Choose weight codes by the layer's output (`reconstruct.py`), not the nearest."""
     bias_correction: bool = True
     split: bool = False
-    """Split sums, PReLUs and clips (`split.py`): closer to fp32, and slower."""
+    """Split sums, PReLUs, gates and clips (`split.py`): closer to fp32, and slower."""
 
 
 def quantize(
@@ -66,7 +61,10 @@ def quantize(
     photos = gather(network, images, forbidden=forbidden, report=report)
     if recipe.split:
         graph = split(graph)
-    seen = observe(graph, network, photos, equalized=recipe.equalize, report=report)
+    seen = observe(
+        graph, network, photos, equalized=recipe.equalize, costs=SPLIT if recipe.split else WHOLE,
+        report=report,
+    )  # fmt: skip
     return quantize_observed(seen, network, recipe=recipe, report=report)
 
 
@@ -86,21 +84,9 @@ def quantize_observed(
     return replace(quantized, calibration=_record(seen, recipe))
 
 
-def assign(graph: fx.GraphModule, network: Network, ranges: Ranges) -> QuantizedGraph:
-    """Scales for these ranges, and the nearest codes for all weights."""
-    activations = choose_scales(graph, network, ranges)
-    round_slopes(graph, activations)
-    weights = {
-        node.name: quantize_weights(graph, node, activations)
-        for node in tensor_nodes(graph)
-        if is_call(node, aten.conv2d.default)
-    }
-    return QuantizedGraph(graph, activations, weights, network)
-
-
 def _record(seen: Statistics, recipe: Recipe) -> dict[str, object]:
     """What the manifest says about it."""
-    steps = ["sums, PReLUs and clips split"] if recipe.split else []
+    steps = ["sums, PReLUs, gates and clips split"] if recipe.split else []
     if seen.equalized:
         steps.append(f"equalized {seen.classes} channel classes")
     steps.append(f"ranges by {recipe.observer}")

@@ -1,9 +1,11 @@
-"""Codes of its own for each operand of a sum, each side of a PReLU, each half of a clip.
+"""Codes of its own for each operand of a sum, each side of a PReLU or a gate, each half of a clip.
 
     conv(a + b; V)                    =>  conv(cat(a, b); [V, V])
     conv(prelu(conv(x; W, b); a); V)  =>  conv(relu(conv(x; [W, -W], [b, -b])); [V, -a V])
+    conv(conv(x; W) * sigmoid(g); V)  =>  conv(relu(conv(x; [W, -W])) * sigmoid([g, g]); [V, -V])
     conv(clip(conv(x; W, b), 0, c); V)
         =>  conv(clip(conv(x; [W, W], [b, b - c/2]), 0, c/2); [V, V])
+    conv(conv(image; W, b); V)        =>  conv(patches(image); V')       (`patches.py`)
 
 The same numbers in float. In 8 bits a sum costs a rounding and ties the channels of its operands to
 common scales; an operand that is a convolution is split like a PReLU of slope 1. A PReLU spends the
@@ -21,16 +23,18 @@ from functools import partial
 
 import torch
 from edgesr.quantize.forms import ANY_SIDE, call_like
+from edgesr.quantize.patches import composed, is_of_image, patches_for
+from edgesr.quantize.readers import feeds_convolutions, is_dense, readers, reads
 from torch import Tensor, fx
 
 from edgesr.errors import UnsupportedError
-from edgesr.graph import add_constant, constant_of, input_of, is_call, shapes, tidy
+from edgesr.graph import add_constant, constant_of, is_call, shapes, tidy
 
 aten = torch.ops.aten
 
 
 def split(graph: fx.GraphModule) -> fx.GraphModule:
-    """A copy of a lowered graph with every sum, PReLU and clip between convolutions split.
+    """A copy of a lowered graph with every sum, PReLU, gate and clip between convolutions split.
 
     What is needed elsewhere too, as the sums along a chain of residual blocks, stays as it is.
 
@@ -42,13 +46,20 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     sums = [n for n in graph.graph.nodes if is_call(n, aten.add.Tensor) and _is_split(n, known)]
     for node in sums:
         _split_sum(graph, node)
+    heads = [n for n in graph.graph.nodes if is_of_image(graph, n) and _feeds_directly(n)]
+    for node in heads:
+        _read_patches(graph, node)
+    gated = [n for n in graph.graph.nodes if _is_gated(n)]
+    for node in gated:
+        node.replace_all_uses_with(side := _two_sided(graph, node))
+        side.update_arg(0, node)
     halves = [(n, _halves_of(graph, n)) for n in graph.graph.nodes if _is_between(n)]
     for node, found in halves:
         if found is not None:
             _double(graph, node, found)
-    if not sums and not any(found for _, found in halves):
+    if not (gated or sums or heads or any(found for _, found in halves)):
         raise UnsupportedError(
-            "no sum, PReLU or clip of this network stands between convolutions, so there is "
+            "no sum, PReLU, clip or gate of this network stands between convolutions, so there is "
             "nothing to split; leave --split out"
         )
     return tidy(graph)
@@ -58,7 +69,36 @@ def _is_split(node: fx.Node, known: dict[str, tuple[int, ...]]) -> bool:
     """Whether a sum of two feature maps, neither broadcast, is read by convolutions only."""
     operands = [known.get(x.name) for x in node.all_input_nodes]
     same = len(operands) == 2 and operands[0] == operands[1] == known[node.name]
-    return same and "alpha" not in node.kwargs and _feeds_convolutions(node)
+    return same and "alpha" not in node.kwargs and _feeds_directly(node)
+
+
+def _feeds_directly(node: fx.Node) -> bool:
+    """Whether nothing but dense convolutions read a tensor, themselves."""
+    return bool(node.users) and all(is_dense(x) and x.args[0] is node for x in node.users)
+
+
+def _is_gated(node: fx.Node) -> bool:
+    """Whether a convolution's result is multiplied with a gate, and all the rest can be split."""
+    return is_dense(node) and any(_gate_of(user) for user in node.users) and _splits(node)
+
+
+def _gate_of(product: fx.Node) -> fx.Node | None:
+    """The convolution of which the second factor is the sigmoid, both of no other use."""
+    if not is_call(product, aten.mul.Tensor) or not isinstance(gate := product.args[1], fx.Node):
+        return None
+    if not is_call(gate, aten.sigmoid.default) or len(gate.users) > 1:
+        return None
+    source = gate.args[0]
+    assert isinstance(source, fx.Node)
+    return source if is_dense(source) and len(source.users) == 1 else None
+
+
+def _splits(node: fx.Node) -> bool:
+    """Whether all that read a tensor multiply its channels with weights, some behind a gate."""
+    return bool(node.users) and all(
+        reads(user, node) or (_gate_of(user) and user.args[0] is node and feeds_convolutions(user))
+        for user in node.users
+    )
 
 
 @dataclass(frozen=True)
@@ -82,9 +122,7 @@ def _is_between(node: fx.Node) -> bool:
         return False
     source = node.args[0]
     assert isinstance(source, fx.Node)
-    if not _is_dense(source) or len(source.users) > 1:
-        return False
-    return bool(node.users) and all(_reads(user, node) for user in node.users)
+    return is_dense(source) and len(source.users) == 1 and _splits(node)
 
 
 def _halves_of(graph: fx.GraphModule, node: fx.Node) -> _Halves | None:
@@ -106,74 +144,66 @@ def _halves_of(graph: fx.GraphModule, node: fx.Node) -> _Halves | None:
     return _Halves(1.0, -middle, ones, aten.clamp.default, (0.0, middle))
 
 
-def _reads(user: fx.Node, node: fx.Node) -> bool:
-    """Whether `user` multiplies the channels of `node` with weights, itself or through a `cat`."""
-    if is_call(user, aten.cat.default):
-        operands = list(user.args[0])  # type: ignore[arg-type]
-        return bool(operands.count(node) == 1 and user.args[1] == 1) and _feeds_convolutions(user)
-    return _is_dense(user) and user.args[0] is node
-
-
-def _feeds_convolutions(node: fx.Node) -> bool:
-    return all(_is_dense(user) and user.args[0] is node for user in node.users)
-
-
-def _is_dense(node: fx.Node) -> bool:
-    """Whether the node is a convolution of one group."""
-    return is_call(node, aten.conv2d.default) and bool(len(node.args) < 7 or node.args[6] == 1)
-
-
 def _split_sum(graph: fx.GraphModule, node: fx.Node) -> None:
+    operands: list[fx.Node] = []
+    columns: list[Callable[[Tensor], Tensor]] = []
+    for x in node.all_input_nodes:
+        if is_of_image(graph, x):
+            operands.append(patches_for(graph, x))
+            columns.append(partial(composed, graph, x))
+        else:
+            alone = is_dense(x) and len(x.users) == 1
+            operands.append(_two_sided(graph, x) if alone else x)
+            columns.append(lambda weight: weight)
     for user in list(node.users):
-        _change(graph, user, 1, lambda weight: torch.cat([weight, weight], 1))
-    operands = [_two_sided(graph, x, node) for x in node.all_input_nodes]
+        _change(graph, user, 1, lambda w: torch.cat([of(w) for of in columns], 1))
     _substitute(graph, node, aten.cat.default, (operands, 1))
 
 
-def _two_sided(graph: fx.GraphModule, operand: fx.Node, total: fx.Node) -> fx.Node:
-    """An operand that is a convolution as a PReLU of slope 1, to be split like any other.
+def _read_patches(graph: fx.GraphModule, conv: fx.Node) -> None:
+    patches = patches_for(graph, conv)
+    for reader in list(conv.users):
+        _change(graph, reader, 1, partial(composed, graph, conv))
+        reader.update_arg(0, patches)
 
-    The first convolution is done a second time if others need it: it reads the image and is cheap.
-    """
-    if not _is_dense(operand):
-        return operand
-    with graph.graph.inserting_before(total):
-        if len(operand.users) > 1:
-            if operand.args[0] is not input_of(graph):
-                return operand
-            operand = graph.graph.node_copy(operand)
-        width = len(constant_of(graph, operand.args[1]))  # type: ignore[arg-type]
-        slopes = add_constant(graph, torch.ones(width), f"{operand.name}_slopes")
-        return call_like(graph, aten.prelu.default, (operand, slopes), operand)
+
+def _two_sided(graph: fx.GraphModule, conv: fx.Node) -> fx.Node:
+    """A convolution's result as a PReLU of slope 1, to be split like any other."""
+    with graph.graph.inserting_after(conv):
+        width = len(constant_of(graph, conv.args[1]))  # type: ignore[arg-type]
+        slopes = add_constant(graph, torch.ones(width), f"{conv.name}_slopes")
+    with graph.graph.inserting_after(slopes):
+        return call_like(graph, aten.prelu.default, (conv, slopes), conv)
 
 
 def _double(graph: fx.GraphModule, node: fx.Node, halves: _Halves) -> None:
-    first, width = node.args[0], halves.factors.shape[1]
+    first = node.args[0]
     assert isinstance(first, fx.Node)
-    for user in list(node.users):
-        joins = is_call(user, aten.cat.default)
-        start = _first_channel(graph, user, node) if joins else 0
-        for reader in list(user.users) if joins else [user]:
-            _change(graph, reader, 1, partial(_doubled, start=start, factors=halves.factors))
-    _change(graph, first, 1, lambda weight: torch.cat([weight, halves.weight * weight]))
-    if first.args[2] is None:
-        with graph.graph.inserting_before(first):
-            first.update_arg(2, add_constant(graph, torch.zeros(width), f"{first.name}_bias"))
-    _change(graph, first, 2, lambda b: torch.cat([b, halves.weight * b + halves.shift]))
+    products = [user for user in node.users if is_call(user, aten.mul.Tensor)]
+    for reader, start in [found for x in (node, *products) for found in readers(graph, x)]:
+        _change(graph, reader, 1, partial(_doubled, start=start, factors=halves.factors))
+    for product in products:
+        gate = _gate_of(product)
+        assert gate is not None
+        _double_rows(graph, gate, 1.0, 0.0)
+    _double_rows(graph, first, halves.weight, halves.shift)
     _substitute(graph, node, halves.target, (first, *halves.arguments))
+
+
+def _double_rows(graph: fx.GraphModule, conv: fx.Node, weight: float, shift: float) -> None:
+    """Twice the outputs; the second half with other weights and another bias."""
+    _change(graph, conv, 1, lambda w: torch.cat([w, weight * w]))
+    if conv.args[2] is None:
+        width = len(constant_of(graph, conv.args[1])) // 2  # type: ignore[arg-type]
+        with graph.graph.inserting_before(conv):
+            conv.update_arg(2, add_constant(graph, torch.zeros(width), f"{conv.name}_bias"))
+    _change(graph, conv, 2, lambda b: torch.cat([b, weight * b + shift]))
 
 
 def _doubled(weight: Tensor, start: int, factors: Tensor) -> Tensor:
     """With columns for the second half, behind those for the first."""
     end = start + factors.shape[1]
     return torch.cat([weight[:, :end], factors * weight[:, start:end], weight[:, end:]], 1)
-
-
-def _first_channel(graph: fx.GraphModule, joined: fx.Node, operand: fx.Node) -> int:
-    """Where the channels of an operand start in a `cat`."""
-    known = shapes(graph, ANY_SIDE, ANY_SIDE)
-    operands = list(joined.args[0])  # type: ignore[arg-type]
-    return sum(known[x.name][1] for x in operands[: operands.index(operand)])
 
 
 def _change(

@@ -12,13 +12,13 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgesr.quantize.balance import Balance, balance
+from edgesr.quantize.balance import Balance
 from edgesr.quantize.calibrate import (
     Photos,
     Report,
@@ -27,6 +27,7 @@ from edgesr.quantize.calibrate import (
     observe_values,
     quiet,
 )
+from edgesr.quantize.clipping import WHOLE, balanced_by_trial
 from edgesr.quantize.equalize import Extremes, classes_of, equalize
 from edgesr.quantize.forms import spell
 from edgesr.quantize.integer import check
@@ -73,10 +74,15 @@ def observe(
     photos: Photos,
     *,
     equalized: bool = True,
+    costs: Sequence[float] = WHOLE,
     report: Report = quiet,
 ) -> Statistics:
-    """Spell a lowered graph for int8, equalize its channels, and see what its tensors hold."""
-    return _finish(_Run(spell(graph), photos, equalized), network, report)
+    """Spell a lowered graph for int8, equalize its channels, and see what its tensors hold.
+
+    Args:
+        costs: what clipping may cost (`clipping.py`).
+    """
+    return _finish(_Run(spell(graph), photos, equalized, costs), network, report)
 
 
 def calibrate(
@@ -87,6 +93,7 @@ def calibrate(
     *,
     forbidden: Collection[str] = frozenset(),
     equalized: bool = True,
+    costs: Sequence[float] = WHOLE,
     report: Report = quiet,
 ) -> Statistics:
     """`observe`, saved to a file; a run that was cut off goes on where it stopped.
@@ -94,13 +101,14 @@ def calibrate(
     Args:
         images: the same ones, in the same order, for a run that goes on.
         path: of the statistics; `PATH.part` holds an unfinished run.
+        costs: what clipping may cost (`clipping.py`).
 
     Raises:
         UsageError: no image, or a forbidden one.
         CheckpointError: a layer computes NaN or infinity.
     """
     photos = gather(network, images, forbidden=forbidden, report=report)
-    run = _Run(spell(graph), photos, equalized)
+    run = _Run(spell(graph), photos, equalized, costs)
     part = path.with_name(path.name + ".part")
     run.resume(part)
     saved = time.monotonic()
@@ -189,6 +197,7 @@ class _Run:
     graph: fx.GraphModule
     photos: Photos
     equalized: bool
+    costs: Sequence[float]
     channels: Extremes = field(default_factory=dict)
     histograms: dict[str, Histogram] | None = None
     done: int = 0
@@ -233,7 +242,10 @@ def _finish(run: _Run, network: Network, report: Report) -> Statistics:
         run.done = 0
     extremes, classes = dict(run.channels), classes_of(run.graph)
     samples = sample(run.graph, network, photos.patches)
-    balanced = balance(run.graph, classes, extremes, samples, equalized=run.equalized)
+    balanced = balanced_by_trial(
+        run.graph, network, photos, classes, extremes, samples, equalized=run.equalized,
+        costs=run.costs,
+    )  # fmt: skip
     equalize(run.graph, classes, balanced.factors, extremes)
     if run.histograms is None:
         run.histograms = {

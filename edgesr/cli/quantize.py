@@ -71,6 +71,7 @@ def calibrate_command(
     from edgesr.data.datasets import calibration_images, calibration_samples
     from edgesr.data.fingerprints import evaluation_hashes
     from edgesr.quantize import statistics
+    from edgesr.quantize.clipping import SPLIT, WHOLE
     from edgesr.quantize.plot import rows_of, write_page
     from edgesr.quantize.ranges import check_observer
     from edgesr.quantize.split import split as split_graph
@@ -85,7 +86,8 @@ def calibrate_command(
     with _bar() as report:
         seen = statistics.calibrate(
             lowered, network, calibration_images(data) if data else calibration_samples(), out,
-            forbidden=evaluation_hashes(), equalized=equalize, report=report,
+            forbidden=evaluation_hashes(), equalized=equalize, costs=SPLIT if split else WHOLE,
+            report=report,
         )  # fmt: skip
     rows = rows_of(seen, network, observer)
     if plot is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesr.quantize.doctor.diagnosis import Crop, Diagnosis, Severity
-from edgesr.quantize.doctor.findings import colours
+from edgesr.quantize.doctor.picture_rules import colours
 from edgesr.quantize.doctor.pictures import (
     data_uri,
     decibels,

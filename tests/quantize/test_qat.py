@@ -10,8 +10,8 @@ import pytest
 import torch
 from edgesr.export.lower import lower
 from edgesr.quantize import QParams, integer, qat
+from edgesr.quantize.assign import assign
 from edgesr.quantize.forms import spell
-from edgesr.quantize.ptq import assign
 from edgesr.quantize.qat import Options, adapt
 from edgesr.quantize.store import read
 from PIL import Image

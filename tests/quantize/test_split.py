@@ -10,9 +10,12 @@ import torch
 from edgesr.export.lower import lower
 from edgesr.export.pipeline import prepare
 from edgesr.quantize import integer, quantize
-from edgesr.quantize.ptq import Recipe
+from edgesr.quantize.calibrate import gather
+from edgesr.quantize.ptq import Recipe, quantize_observed
 from edgesr.quantize.split import split
+from edgesr.quantize.statistics import observe
 from edgesr.quantize.store import read
+from edgesr.quantize.ties import REQUANTIZES
 from small_networks import (
     C,
     Frame,
@@ -33,7 +36,7 @@ from typer.testing import CliRunner
 
 from edgesr.cli import app
 from edgesr.errors import UnsupportedError
-from edgesr.graph import aten, constant_of, is_call, trace
+from edgesr.graph import aten, constant_of, input_of, is_call, trace
 from edgesr.models.intake import load
 from edgesr.network import Network
 from edgesr.targets import INT8_FORMS
@@ -55,12 +58,30 @@ class LongSkip(nn.Module):
         return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
 
 
+class Gated(nn.Module):
+    """Attention: a convolution's result times the sigmoid of one, as RLFN's and RFDN's blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.reduce, self.expand = conv(C, C, 1), conv(C, 4, 1), conv(4, C, 1)
+        self.a, self.b = conv(C, C), conv(2 * C, C, 1)
+
+    def forward(self, x):
+        mixed = self.mix(x)
+        gated = mixed * torch.sigmoid(self.expand(self.reduce(mixed)))
+        return self.b(torch.cat([F.relu(self.a(gated)), gated], 1))
+
+
 SPLIT = {
     "prelu": lambda: Frame(nn.Sequential(conv(C, C), prelu(-0.5, 1.5), conv(C, C), nn.ReLU())),
     "clip": lambda: Frame(nn.Sequential(conv(C, C), nn.Hardtanh(0.0, 0.7), conv(C, C), nn.ReLU())),
     "no_bias": lambda: Frame(nn.Sequential(conv(C, C, bias=False), prelu(-1.0, 0.3), conv(C, C))),
     "long_skip": lambda: LongSkip(conv(C, C), nn.ReLU(), conv(C, C)),
     "long_skip_of_prelu": lambda: LongSkip(conv(C, C), prelu(-0.5, 0.9)),
+    "gate": lambda: Frame(nn.Sequential(conv(C, C), nn.ReLU(), Gated())),
+    "head_of_convs": lambda: nn.Sequential(
+        conv(3, C), conv(C, C), nn.ReLU(), conv(C, 12), nn.PixelShuffle(2), nn.Hardtanh(0.0, 1.0)
+    ),
     "two_readers": lambda: Frame(nn.Sequential(conv(C, C), prelu(-0.5, 0.9), TwoReaders())),
 }
 
@@ -99,7 +120,9 @@ def test_the_same_numbers_in_float(name):
     graph = lowered(network_of(SPLIT[name]()))
     result = split(graph)
     assert apart(graph, result) < 2e-6
-    assert calls(graph, aten.prelu.default) or calls(result, aten.cat.default, aten.clamp.default)
+    widths = [sorted(constant_of(g, n.args[1]).shape for n in calls(g, aten.conv2d.default))
+              for g in (graph, result)]  # fmt: skip
+    assert widths[0] != widths[1]
     assert not calls(result, aten.prelu.default)
 
 
@@ -113,14 +136,58 @@ def test_any_network_stays_the_same(seed):
     assert apart(graph, split(graph)) < 1e-5
 
 
-def test_a_long_skip_costs_a_second_head_and_no_sum():
+def test_a_long_skip_reads_the_image_and_no_sum():
     graph = lowered(network_of(SPLIT["long_skip"]()))
     result = split(graph)
-    assert len(calls(result, aten.conv2d.default)) == len(calls(graph, aten.conv2d.default)) + 1
     assert len(calls(result, aten.add.Tensor)) == len(calls(graph, aten.add.Tensor)) - 1
     (joined,) = calls(result, aten.cat.default)
     (reader,) = joined.users
-    assert constant_of(result, reader.args[1]).shape[1] == 4 * C  # two operands of two halves
+    # Two halves of the body's result; 27 pixels under the head's kernel and a constant.
+    assert constant_of(result, reader.args[1]).shape[1] == 2 * C + 28
+    assert (C, 3, 3, 3) not in [
+        constant_of(result, n.args[1]).shape for n in calls(result, aten.conv2d.default)
+    ]
+
+
+@pytest.mark.parametrize("name", ["long_skip", "head_of_convs"])
+def test_codes_of_patches_are_those_of_the_image(name):
+    network = network_of(SPLIT[name]())
+    quantized = quantize(lowered(network), network, PHOTOS, recipe=Recipe(split=True))
+    codes = integer.codes(quantized, IMAGE)
+    spelled = quantized.graph
+    image = codes[input_of(spelled).name]
+    under = F.unfold(F.pad(image, (1, 1, 1, 1), value=-128.0), 3).reshape(1, 27, *image.shape[2:])
+    found = [n for n in calls(spelled, aten.conv2d.default) if n.meta.get(REQUANTIZES)]
+    assert len(found) == (2 if name == "long_skip" else 1)
+    for node in found:
+        assert torch.equal(codes[node.name][:, :27], under)
+        assert len(codes[node.name][:, 27].unique()) == 1
+
+
+def test_a_gate_is_doubled_with_what_it_gates():
+    graph = lowered(network_of(SPLIT["gate"]()))
+    result = split(graph)
+    before, after = (
+        next(n for n in calls(g, aten.mul.Tensor) if is_call(n.args[1], aten.sigmoid.default))
+        for g in (graph, result)
+    )
+    assert is_call(before.args[0], aten.conv2d.default)
+    assert is_call(after.args[0], aten.relu.default)
+    assert len(constant_of(result, after.args[1].args[0].args[1])) == 2 * C
+
+
+def test_what_clipping_costs_is_tried():
+    """Of two balances, the one that is closer to float is taken, in whatever order they come."""
+    graph, network, _ = prepare(load("sesr-m5-x2"))
+    photos = gather(network, PHOTOS)
+    far, near = (
+        error(quantize_observed(observe(split(graph), network, photos, costs=[c]), network), graph)
+        for c in (0.01, 2.0)
+    )
+    assert near < far
+    for costs in ((0.01, 2.0), (2.0, 0.01)):
+        tried = observe(split(graph), network, photos, costs=costs)
+        assert error(quantize_observed(tried, network), graph) == near
 
 
 def test_a_sum_that_is_needed_further_on_stays():
@@ -142,7 +209,8 @@ def test_a_sum_that_broadcasts_stays():
 
 
 def test_nothing_to_split_is_said():
-    graph = lowered(network_of(Frame(nn.Sequential(conv(C, C), nn.ReLU()))))
+    body = nn.Sequential(nn.ReLU(), conv(C, C), nn.ReLU())
+    graph = lowered(network_of(Frame(body)))
     with pytest.raises(UnsupportedError, match="leave --split out"):
         split(graph)
 
@@ -200,4 +268,4 @@ def test_the_command_says_what_it_did_and_statistics_know_their_form(tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "split" in json.loads(done.stdout)["rows"][0]["done"]
-    assert "sums, PReLUs and clips split" in read(out).calibration["steps"]
+    assert "sums, PReLUs, gates and clips split" in read(out).calibration["steps"]
