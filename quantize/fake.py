@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from edgesr.quantize import integer
 from edgesr.quantize.integer import EXACT_LIMIT, KERNELS, Step, largest_sum
+from edgesr.quantize.patches import are_patches
 from edgesr.quantize.scales import choose_scales
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams, QuantizedGraph, QWeights
 from edgesr.quantize.ties import REQUANTIZES, is_copy, tie
@@ -157,6 +158,7 @@ class FakeQuantized(nn.Module):
     def _pinned(self) -> set[str]:
         nodes = [input_of(self.graph), output_of(self.graph)]
         nodes += [node for node in self._nodes.values() if is_call(node, *_PRESCRIBED)]
+        nodes += [node for node in self._nodes.values() if are_patches(self.graph, node)]
         return {self._root[node.name] for node in nodes}
 
     def _scales(self) -> dict[str, Tensor]:

@@ -36,12 +36,12 @@ def is_of_image(graph: fx.GraphModule, node: fx.Node) -> bool:
         and node.args[0] is input_of(graph)
         and list(node.args[3]) == [1, 1]  # type: ignore[arg-type]
         and list(node.args[5]) == [1, 1]  # type: ignore[arg-type]
-        and not _are_patches(graph, node)
+        and not are_patches(graph, node)
     )
 
 
-def _are_patches(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """A marked convolution with one colour per channel would be in groups."""
+def are_patches(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node makes patches; a marked convolution of one pixel only requantizes."""
     if not is_dense(node) or not node.meta.get(REQUANTIZES):
         return False
     weight = constant_of(graph, node.args[1])
@@ -78,7 +78,7 @@ def align(graph: fx.GraphModule, activations: dict[str, QParams]) -> None:
     """Give patches the codes of the image, in place, whatever scale they were left with."""
     image = activations[input_of(graph).name]
     for node in tensor_nodes(graph):
-        if not _are_patches(graph, node):
+        if not are_patches(graph, node):
             continue
         weight, bias = (constant_of(graph, x) for x in node.args[1:3])
         assert weight is not None and bias is not None

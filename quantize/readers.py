@@ -26,7 +26,7 @@ def reads(user: fx.Node, node: fx.Node) -> bool:
     if is_call(user, aten.cat.default):
         operands = list(user.args[0])  # type: ignore[arg-type]
         once = operands.count(node) == 1 and user.args[1] == 1
-        return once and all(is_dense(x) and x.args[0] is user for x in user.users)
+        return bool(once and all(is_dense(x) and x.args[0] is user for x in user.users))
     return is_dense(user) and user.args[0] is node
 
 
