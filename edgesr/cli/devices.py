@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -33,7 +34,7 @@ def devices_command(
     machine = this_machine()
     here = {
         "device": "cpu", "ready": True, "gives": "latency, in turns",
-        "says": f"{machine.cores} cores, {machine.cpu}", "facts": {},
+        "says": f"{machine.cores} cores, {machine.cpu}; {_runtimes(machine.packages)}", "facts": {},
     }  # fmt: skip
     rows = [vars(found) for found in survey(devices or ())]
     show_table(
@@ -41,3 +42,19 @@ def devices_command(
         {"device": "device", "ready": "here", "gives": "gives", "says": "what, or how to get it"},
         as_json=as_json,
     )
+
+
+_RUNTIMES = {
+    "ai-edge-litert": "", "onnxruntime": "", "openvino": "", "torch": "",
+    "ncnn": "ncnn: pip install 'edgesr[ncnn]'",
+}  # fmt: skip
+"""Packages that time files on the processor, and how to get those that an extra brings."""
+
+
+def _runtimes(packages: Mapping[str, str]) -> str:
+    """Those that are installed, with their versions, and what would bring the others."""
+    told = [
+        f"{name} {packages[name]}" if name in packages else remedy
+        for name, remedy in _RUNTIMES.items()
+    ]
+    return ", ".join(filter(None, told))
