@@ -101,14 +101,14 @@ def timings_of(suite: Suite) -> list[Timing]:
 
 
 def _timings(part: Part, file: File) -> list[Timing]:
-    suffix = find_target(file.target).suffix
-    able = [name for name in runtimes_for(Path(f"x{suffix}")) if name in runtimes_of(part)]
+    path = Path(f"x{find_target(file.target).suffix}")
+    able = [name for name in runtimes_for(path) if name in runtimes_of(part)]
     found = []
     for device in part.devices:
         for threads in part.threads:
             if device == CPU:
                 found += [Timing(file, device, threads, runtime) for runtime in able]
-            elif suffix in open_device(device).suffixes:
+            elif path.suffix in open_device(device).suffixes:
                 found.append(Timing(file, device, threads))
     return found
 

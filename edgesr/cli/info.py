@@ -100,7 +100,7 @@ def about_artifact(path: Path) -> dict[str, Any]:
     from edgesr.manifest import read_manifest, sha256_of
 
     manifest = read_manifest(path)
-    beside = path.with_suffix(".bin")  # OpenVINO's weights
+    beside = path.with_suffix(".bin")  # weights of OpenVINO and ncnn
     hashes = [sha256_of(path)] + ([sha256_of(path, beside)] if beside.exists() else [])
     intact = manifest.sha256 in hashes
     state = "as exported" if intact else "CHANGED since its manifest was written"
