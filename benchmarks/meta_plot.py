@@ -9,7 +9,7 @@ from edgesr.benchmarks.report.svg import Sheet
 from edgesr.benchmarks.report.theme import standalone
 
 WIDTH, HEIGHT = 640, 320
-_LEFT, _TOP, _RIGHT, _BOTTOM = 48, 34, 520, 280
+_LEFT, _TOP, _RIGHT, _BOTTOM = 48, 34, 490, 280
 KERNELS = {"iso": "isotropic", "ani": "anisotropic"}
 STEPS = {"0": "as trained", "10": "10 steps"}
 """What is drawn: dashed without a step on the photo, solid after ten."""
@@ -47,7 +47,9 @@ def draw(rows: list[dict[str, Any]]) -> str:
     sheet.text((_LEFT - 40, 16), "Y-PSNR, dB, held-out photos", "axis")
     if any(row["phase"] == "meta" for row in rows) and before:
         sheet.line((across(before), _TOP), (across(before), _BOTTOM), "roof copy")
-        sheet.text((across(before) - 6, _TOP + 8), "meta-transfer from here", "axis", "end")
+        right = across(before) < (_LEFT + _RIGHT) / 2
+        place = (across(before) + (6 if right else -6), _TOP + 8)
+        sheet.text(place, "meta-transfer from here", "axis", "start" if right else "end")
     ends: list[float] = []
     for colour, (kernel, name) in enumerate(KERNELS.items()):
         for steps, words in STEPS.items():
