@@ -1,7 +1,7 @@
 """ncnn through pnnx: convert the exchange folder, or run the files. Its own environment.
 
     python run_ncnn.py convert FOLDER OUT.ncnn.param fp32
-    python run_ncnn.py serve OUT.ncnn.param INPUT.npy OUTPUT.npy
+    python run_ncnn.py serve OUT.ncnn.param INPUT.npy OUTPUT.npy     # pnnx's file, or edgesr's
 
 fp32 throughout: fp16 and bf16 storage, which phones would use, are off, so that the rows compare.
 int8 needs the tools ncnn2table and ncnn2int8, which are not in its wheel.
@@ -66,8 +66,8 @@ def serve(file: Path, source: Path, output: Path) -> None:
 
     def run() -> Any:
         extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(pixels))
-        return np.array(extractor.extract("out0")[1])
+        extractor.input(net.input_names()[0], ncnn.Mat(pixels))
+        return np.array(extractor.extract(net.output_names()[0])[1])
 
     answer(run, output)
 

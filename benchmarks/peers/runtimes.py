@@ -1,4 +1,4 @@
-"""Our LiteRT file against other runtimes with their own converters: ExecuTorch and ncnn.
+"""Our files against other runtimes with their own converters: ExecuTorch and ncnn.
 
     python -m edgesr.benchmarks.peers.runtimes --cache ~/.cache/edgesr-peers --out runtimes.json
 
@@ -54,17 +54,20 @@ class Runtime:
         name: of the row.
         peer: its environment and script; None is ours.
         suffix: of its file.
+        target: what edgesr writes for it; empty where the peer converts.
     """
 
     name: str
     peer: Peer | None
     suffix: str
+    target: str = ""
 
 
 RUNTIMES = (
-    Runtime(OURS, None, ".tflite"),
+    Runtime(OURS, None, ".tflite", "tflite"),
     Runtime("executorch", EXECUTORCH, ".pte"),
     Runtime("ncnn", NCNN, ".ncnn.param"),
+    Runtime("edgesr in ncnn", NCNN, ".ncnn.param", "ncnn"),
 )
 
 
@@ -136,18 +139,23 @@ def _converted(
 ) -> list[str]:
     """Make the file; the command that serves it."""
     output = str(folder / f"{runtime.name}_{row.precision}.npy")
-    if runtime.peer is None:
+    served = [str(folder / "input.npy"), output]
+    if runtime.target:
         start = datetime.now(UTC)
         artifact = export(
-            load_network(row.network), target="tflite", precision=row.precision, out=folder,
+            load_network(row.network), target=runtime.target, precision=row.precision, out=folder,
             shape=photos[0].shape[:2], io="float32", calibration=photos, force=True,
         )  # fmt: skip
         row.seconds = (datetime.now(UTC) - start).total_seconds()
-        row.size, row.operators = artifact.path.stat().st_size / 1024, artifact.manifest.operators
-        row.versions = {k: artifact.manifest.tools[k] for k in ("edgesr", "ai-edge-litert")}
-        script = str(_HERE / "run_litert.py")
-        return [sys.executable, script, str(artifact.path), str(folder / "input.npy"), output]
+        row.size, row.operators = artifact.manifest.size / 1024, artifact.manifest.operators
+        tools = ("edgesr", "ai-edge-litert" if runtime.peer is None else "ncnn")
+        row.versions = {name: artifact.manifest.tools[name] for name in tools}
+        if runtime.peer is None:
+            return [sys.executable, str(_HERE / "run_litert.py"), str(artifact.path), *served]
+    assert runtime.peer is not None
     python, script = str(environment(runtime.peer, cache)), str(_HERE / runtime.peer.script)
+    if runtime.target:
+        return [python, script, "serve", str(artifact.path), *served]
     file = folder / f"{runtime.name}_{row.precision}{runtime.suffix}"
     done = subprocess.run(
         [python, script, "convert", str(folder.resolve()), str(file.resolve()), row.precision],
@@ -160,7 +168,7 @@ def _converted(
     row.versions = told["versions"]
     parts = [file, file.with_suffix(".bin")]
     row.size = sum(part.stat().st_size for part in parts if part.exists()) / 1024
-    return [python, script, "serve", str(file), str(folder / "input.npy"), output]
+    return [python, script, "serve", str(file), *served]
 
 
 def _run(rows: Sequence[Row], commands: Sequence[list[str]], runs: int) -> None:

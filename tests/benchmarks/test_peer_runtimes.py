@@ -1,10 +1,14 @@
 """Other runtimes: processes that take turns, and the table they end up in."""
 
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from edgesr.benchmarks.peers import runtimes
 from edgesr.benchmarks.peers.runtimes import Row
+
+from edgesr.errors import UsageError
 
 SERVER = """
 import json, sys
@@ -50,3 +54,18 @@ def test_every_runtime_has_its_script_and_pins(peer):
     folder = runtimes._HERE
     assert (folder / peer.script).exists()
     assert "==" in (folder / "requirements" / f"{peer.name}.txt").read_text()
+
+
+def test_our_ncnn_file_runs_where_pnnxs_does(tmp_path, monkeypatch, rng):
+    monkeypatch.setattr(runtimes, "environment", lambda peer, cache: Path(sys.executable))
+    runtime = next(r for r in runtimes.RUNTIMES if r.target == "ncnn")
+    photos = [rng.integers(0, 256, (24, 40, 3), np.uint8)]
+    np.save(tmp_path / "input.npy", rng.random((1, 3, 24, 40), np.float32))
+    row = Row("plain-s-x2", "fp32", runtime.name)
+    command = runtimes._converted(row, runtime, tmp_path, photos, tmp_path)
+    runtimes._run([row], [command], runs=2)
+    assert len(row.samples) == 2 and not row.error
+    assert row.operators["Convolution"] == 7 and set(row.versions) == {"edgesr", "ncnn"}
+    assert runtimes._pixels(Path(command[-1])).shape == (48, 80, 3)
+    with pytest.raises(UsageError, match="no zero point"):
+        runtimes._converted(Row("plain-s-x2", "int8", "x"), runtime, tmp_path, photos, tmp_path)

@@ -11,6 +11,8 @@ from edgesr.benchmarks.devices.device import DeviceError, Work
 from edgesr.benchmarks.devices.vulkan import Driver
 from edgesr.benchmarks.entrants import line_up
 from edgesr.benchmarks.harness import Plan
+from edgesr.benchmarks.suite.cells import timings_of
+from edgesr.benchmarks.suite.definition import Part, Suite
 from edgesr.export import export
 
 from edgesr.errors import BadFileError
@@ -84,3 +86,10 @@ def test_other_files_are_refused(artifact):
     payload = parity.payload_for(artifact)
     with pytest.raises(BadFileError, match=r"gpu:litert takes \.tflite files"):
         open_device("gpu:litert").push(payload)
+
+
+def test_a_suite_runs_ncnn_files_where_they_run():
+    devices = ("cpu", "gpu:ncnn", "gpu:litert")
+    part = Part(("plain-s-x3",), ("ncnn",), ("fp32",), (SHAPE,), devices)
+    timings = timings_of(Suite("s", (part,)))
+    assert [(t.device, t.runtime) for t in timings] == [("cpu", "ncnn"), ("gpu:ncnn", "")]
