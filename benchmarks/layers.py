@@ -37,6 +37,7 @@ from edgesr.benchmarks.markdown import table
 from edgesr.benchmarks.peak import SIDES, gemm
 from edgesr.export import openvino, tflite
 from edgesr.export.pipeline import prepare
+from edgesr.export.writers import Io
 from edgesr.quantize import QuantizedGraph, quantize
 from torch import fx
 
@@ -71,7 +72,8 @@ def in_litert(
     chain = _chain(quantized)
     pieces = []
     # XNNPACK leaves the conversion between uint8 and int8 to a slow operator: it gets a row.
-    for node, io in [*((node, "int8") for node in chain), (chain[-1], "uint8")]:
+    ends: list[tuple[fx.Node, Io]] = [*((node, "int8") for node in chain), (chain[-1], "uint8")]
+    for node, io in ends:
         path = folder / f"{node.name}-{io}.tflite"
         tflite.write(cut(quantized, node.name), quantized.network, path, height, width, io=io)
         pieces.append(Contender(node.name, _open_litert(path)))
