@@ -20,6 +20,7 @@ from edgesr.runtime import open_session
 
 SHAPE = (40, 56)
 FORMS = [(t, p) for t in ("tflite", "onnx", "openvino") for p in ("fp32", "fp16", "int8")]
+FORMS += [("ncnn", "fp32"), ("ncnn", "fp16")]
 
 
 @pytest.fixture(scope="module")
