@@ -99,7 +99,8 @@ def enlarge(module: nn.Module, image: Image) -> Image:
 
 def as_batch(image: Image) -> Tensor:
     """uint8 HxWx3 to 1 x 3 x H x W in [0, 1]."""
-    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = np.array(image)  # a copy: decoded photos are read-only, of which torch warns
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     return planes.contiguous(memory_format=torch.channels_last)
 
 

@@ -49,6 +49,13 @@ def test_one_step_is_plain_gradient_descent_on_the_reduced_image(tiny, photo):
             torch.testing.assert_close(ours, parameter - RATE * parameter.grad)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_decoded_photo_is_read_only(tiny, photo):
+    photo = photo.copy()
+    photo.flags.writeable = False
+    enlarge(adapt(tiny, photo, KERNEL, 1), photo)
+
+
 def test_the_given_network_stays_as_it_is(tiny, photo):
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
     place = tiny.enlarge.weight.clone()
