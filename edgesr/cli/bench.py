@@ -38,8 +38,8 @@ def bench_command(
         list[str] | None,
         typer.Argument(
             metavar="ARTIFACT|MODEL...",
-            help="Exported files (.tflite, .onnx, .xml, .param), or names and checkpoints of networks, "
-            "which torch runs.",
+            help="Exported files (.tflite, .onnx, .xml, .param), or names and checkpoints of "
+            "networks, which torch runs.",
         ),
     ] = None,
     suite: Annotated[
