@@ -82,7 +82,7 @@ def coarse():
     from dataclasses import replace
 
     good = quantized.weights[name]
-    step = 24
+    step = 60
     bad = replace(good, weight=(good.weight.float() / step).round().mul(step).to(torch.int8))
     return replace(quantized, weights=quantized.weights | {name: bad}), plain, name
 
