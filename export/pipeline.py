@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from edgesr.export import npu, tables, verify
 from edgesr.export.compile import COMPILERS
 from edgesr.export.lower import lower, rewrites_of
-from edgesr.export.writers import WRITERS, Io, Written
+from edgesr.export.writers import WRITERS, Form, Io, Written
 from edgesr.quantize import QuantizedGraph, quantize
 from edgesr.quantize.ptq import Recipe
 from edgesr.quantize.wide import widen
@@ -122,9 +122,8 @@ def export(
 
     with _scratch(Path(out)) as scratch:
         draft = scratch / path.name
-        written = WRITERS[goal.format](
-            graph, plain, draft, shape, precision=precision, io=io, shuffle=goal.shuffle
-        )
+        form = Form(cast(Precision, precision), cast(Io, io), goal.shuffle)
+        written = WRITERS[goal.format](graph, plain, draft, shape, form)
         manifest = _manifest(plain, goal, precision, shape, io, draft, proof, written)
         manifest = replace(manifest, rewrites=rewrites_of(lowered))
         if isinstance(graph, QuantizedGraph):

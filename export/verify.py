@@ -12,13 +12,13 @@ import shutil
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from edgesr.export import verify_script
-from edgesr.export.writers import WRITERS, Graph
+from edgesr.export.writers import WRITERS, Form, Graph
 from edgesr.quantize import QuantizedGraph, integer, wide
 from edgesr.quantize.islands import is_mixed
 from torch import fx
@@ -29,7 +29,7 @@ from edgesr.graph import layer_of, output_of, tensor_nodes, tidy
 from edgesr.manifest import Manifest, Quantization, read_manifest, sha256_of, write_atomically
 from edgesr.network import Network
 from edgesr.runtime import open_session
-from edgesr.targets import find_target
+from edgesr.targets import Precision, find_target
 
 Array = npt.NDArray[Any]
 
@@ -226,13 +226,14 @@ def _prefix_differs(
     manifest = read_manifest(artifact)
     prefix = _prefix(graph, node)
     path = scratch / artifact.name
-    shape = None if manifest.height is None else (manifest.height, manifest.width)
+    height, width = manifest.height, manifest.width
+    shape = None if height is None or width is None else (height, width)
     quantized = isinstance(prefix, QuantizedGraph)
-    io = "int8" if quantized else "float32"
     target = find_target(manifest.target)
-    written = WRITERS[target.format](
-        prefix, network, path, shape, precision=manifest.precision, io=io, shuffle=target.shuffle
+    form = Form(
+        cast(Precision, manifest.precision), "int8" if quantized else "float32", target.shuffle
     )
+    written = WRITERS[target.format](prefix, network, path, shape, form)
     facts = replace(
         manifest,
         sha256=sha256_of(*written.files),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edgesr.quantize import QuantizedGraph
 from torch import fx
@@ -29,74 +29,53 @@ class Written:
     """Time the writer itself took."""
 
 
-Writer = Callable[..., Written]
+@dataclass(frozen=True)
+class Form:
+    """How a file is to say its graph."""
+
+    precision: Precision
+    io: Io = "uint8"
+    """Read by writers of int8."""
+    shuffle: Shuffle = "codes"
+    """How pixels are shuffled; writers of one spelling pass over it."""
 
 
-def _tflite(
-    graph: Graph,
-    network: Network,
-    path: Path,
-    shape: Shape,
-    *,
-    precision: Precision,
-    io: Io,
-    shuffle: Shuffle = "codes",
-) -> Written:
+Writer = Callable[[Graph, Network, Path, Shape, Form], Written]
+
+
+def _tflite(graph: Graph, network: Network, path: Path, shape: Shape, form: Form) -> Written:
     from edgesr.export.tflite import write
 
     assert shape is not None
-    result = write(graph, network, path, *shape, io=io, precision=precision, shuffle=shuffle)
+    result = write(
+        graph, network, path, *shape, io=form.io, precision=form.precision, shuffle=form.shuffle
+    )
     return Written((path,), result.operators, result.milliseconds)
 
 
-def _onnx(
-    graph: Graph,
-    network: Network,
-    path: Path,
-    shape: Shape,
-    *,
-    precision: Precision,
-    io: Io,
-    shuffle: Shuffle = "codes",
-) -> Written:
+def _onnx(graph: Graph, network: Network, path: Path, shape: Shape, form: Form) -> Written:
     from edgesr.export import onnx
 
-    result = onnx.write(graph, network, path, shape, precision=precision, io=io, shuffle=shuffle)
+    result = onnx.write(
+        graph, network, path, shape, precision=form.precision, io=form.io, shuffle=form.shuffle
+    )
     return Written((path,), result.operators, result.milliseconds)
 
 
-def _openvino(
-    graph: Graph,
-    network: Network,
-    path: Path,
-    shape: Shape,
-    *,
-    precision: Precision,
-    io: Io,
-    shuffle: Shuffle = "codes",
-) -> Written:
+def _openvino(graph: Graph, network: Network, path: Path, shape: Shape, form: Form) -> Written:
     from edgesr.export import openvino
 
-    result = openvino.write(graph, network, path, shape, precision=precision, io=io)
+    result = openvino.write(graph, network, path, shape, precision=form.precision, io=form.io)
     return Written((path, path.with_suffix(".bin")), result.operators, result.milliseconds)
 
 
-def _ncnn(
-    graph: Graph,
-    network: Network,
-    path: Path,
-    shape: Shape,
-    *,
-    precision: Precision,
-    io: Io,
-    shuffle: Shuffle = "codes",
-) -> Written:
+def _ncnn(graph: Graph, network: Network, path: Path, shape: Shape, form: Form) -> Written:
     from edgesr.export import ncnn
 
-    return ncnn.write(graph, network, path, shape, precision=precision)
+    return ncnn.write(graph, network, path, shape, precision=form.precision)
 
 
-WRITERS: dict[str, Callable[..., Any]] = {
+WRITERS: dict[str, Writer] = {
     "tflite": _tflite,
     "onnx": _onnx,
     "openvino": _openvino,

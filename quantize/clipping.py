@@ -1,9 +1,8 @@
 """How much clipping is to cost (K of `balance.py`), found by trying.
 
 Clipped edges stay clipped together and add up where rounding errors average out; by how much
-depends on the network. Whole networks are served well by 2. Of split ones, IMDN and EDSR are, too,
-while RLFN-S and RFDN lose a quarter less with 8 (.045 instead of .052 dB, .031 instead of .041, in
-the middles of Set14), so both are tried.
+depends on the network. Whole networks are served well by 2. Of split ones, so are IMDN and EDSR,
+while RLFN-S and RFDN come closer to float with 8: both are tried.
 """
 
 from __future__ import annotations

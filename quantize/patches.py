@@ -8,8 +8,8 @@
 all of them are zero as the first one's result was: the same numbers in float, border included.
 
 In 8 bits the first convolution's result was rounded, and with a global skip that rounding goes
-straight into the output: a fifth of all noise in RLFN. Pixels are 8 bits to begin with. Given the
-scale of what they are concatenated with (`align`), their codes are those of the image.
+straight into the output. Pixels are 8 bits to begin with. Given the scale of what they are
+concatenated with (`align`), their codes are those of the image.
 """
 
 from __future__ import annotations

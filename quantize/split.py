@@ -83,7 +83,8 @@ def _is_gated(node: fx.Node) -> bool:
 
 
 def _gate_of(product: fx.Node) -> fx.Node | None:
-    """The convolution of which the second factor is the sigmoid, both of no other use."""
+    """The convolution of which the second factor is the sigmoid, both of no other use. It has a
+    channel for each of the first factor's, or one for all."""
     if not is_call(product, aten.mul.Tensor) or not isinstance(gate := product.args[1], fx.Node):
         return None
     if not is_call(gate, aten.sigmoid.default) or len(gate.users) > 1:
@@ -185,7 +186,10 @@ def _double(graph: fx.GraphModule, node: fx.Node, halves: _Halves) -> None:
     for product in products:
         gate = _gate_of(product)
         assert gate is not None
-        _double_rows(graph, gate, 1.0, 0.0)
+        weight = constant_of(graph, gate.args[1])
+        assert weight is not None
+        if len(weight) > 1:  # one alone broadcasts over both halves
+            _double_rows(graph, gate, 1.0, 0.0)
     _double_rows(graph, first, halves.weight, halves.shift)
     _substitute(graph, node, halves.target, (first, *halves.arguments))
 

@@ -42,7 +42,9 @@ Observer = Annotated[
 ]
 Split = Annotated[
     bool,
-    typer.Option("--split", help="Split sums, PReLUs and clips: closer to float, and slower."),
+    typer.Option(
+        "--split", help="Split sums, PReLUs, gates and clips: closer to float, and slower."
+    ),
 ]
 
 

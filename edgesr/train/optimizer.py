@@ -1,4 +1,4 @@
-"""What turns gradients into steps: Adam, or SOAP, which needs a third of the steps."""
+"""What turns gradients into steps: Adam, or SOAP, which learns more per step (docs/train.md)."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ class LongSkip(nn.Module):
 class Gated(nn.Module):
     """Attention: a convolution's result times the sigmoid of one, as RLFN's and RFDN's blocks."""
 
-    def __init__(self):
+    def __init__(self, gates=C):
         super().__init__()
-        self.mix, self.reduce, self.expand = conv(C, C, 1), conv(C, 4, 1), conv(4, C, 1)
+        self.mix, self.reduce, self.expand = conv(C, C, 1), conv(C, 4, 1), conv(4, gates, 1)
         self.a, self.b = conv(C, C), conv(2 * C, C, 1)
 
     def forward(self, x):
@@ -79,6 +79,7 @@ SPLIT = {
     "long_skip": lambda: LongSkip(conv(C, C), nn.ReLU(), conv(C, C)),
     "long_skip_of_prelu": lambda: LongSkip(conv(C, C), prelu(-0.5, 0.9)),
     "gate": lambda: Frame(nn.Sequential(conv(C, C), nn.ReLU(), Gated())),
+    "gate_for_all": lambda: Frame(nn.Sequential(conv(C, C), nn.ReLU(), Gated(gates=1))),
     "head_of_convs": lambda: nn.Sequential(
         conv(3, C), conv(C, C), nn.ReLU(), conv(C, 12), nn.PixelShuffle(2), nn.Hardtanh(0.0, 1.0)
     ),

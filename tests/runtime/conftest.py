@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from edgesr.export.lower import lower
-from edgesr.export.writers import WRITERS
+from edgesr.export.writers import WRITERS, Form
 from edgesr.quantize import quantize
 
 from edgesr.analysis import receptive_field
@@ -67,7 +67,7 @@ def _write(
         graph = quantize(graph, plain, list(images))
         dtype, pixels = "uint8", Quantization(network.value_range / 255, 0)
     path = tmp.mktemp("artifact") / f"{network.name}_{precision}{goal.suffix}"
-    written = WRITERS[target](graph, plain, path, shape, precision=precision, io="uint8")
+    written = WRITERS[target](graph, plain, path, shape, Form(precision))
     height, width = shape or (None, None)
     Manifest(
         network=network.name, artifact=path.name, target=target, precision=precision,
