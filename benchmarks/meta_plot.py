@@ -10,6 +10,8 @@ from edgesr.benchmarks.report.theme import standalone
 
 WIDTH, HEIGHT = 640, 320
 _LEFT, _TOP, _RIGHT, _BOTTOM = 48, 34, 490, 280
+_LABEL = 14
+"""Height of one."""
 KERNELS = {"iso": "isotropic", "ani": "anisotropic"}
 STEPS = {"0": "as trained", "10": "10 steps"}
 """What is drawn: dashed without a step on the photo, solid after ten."""
@@ -50,7 +52,7 @@ def draw(rows: list[dict[str, Any]]) -> str:
         right = across(before) < (_LEFT + _RIGHT) / 2
         place = (across(before) + (6 if right else -6), _TOP + 8)
         sheet.text(place, "meta-transfer from here", "axis", "start" if right else "end")
-    ends: list[float] = []
+    ends: list[tuple[float, str]] = []
     for colour, (kernel, name) in enumerate(KERNELS.items()):
         for steps, words in STEPS.items():
             course = sorted((place, value) for k, s, place, value in shown
@@ -62,9 +64,9 @@ def draw(rows: list[dict[str, Any]]) -> str:
             for point, (place, value) in zip(points, course, strict=True):
                 tip = f"{name}, {words}: {value:.2f} dB after {place} training steps"
                 sheet.circle(point, 2.5, f"dot f{colour}", tip)
-            height = points[-1][1]
-            while any(abs(height - taken) < 14 for taken in ends):  # labels do not overlap
-                height += 14
-            ends.append(height)
-            sheet.text((_RIGHT + 8, height + 4), f"{name}, {words}", "value")
+            ends.append((points[-1][1], f"{name}, {words}"))
+    free = 0.0
+    for height, label in sorted(ends):  # from the top, so that labels keep the curves' order
+        sheet.text((_RIGHT + 8, max(height, free) + 4), label, "value")
+        free = max(height, free) + _LABEL
     return standalone(sheet.to_svg())

@@ -88,3 +88,15 @@ def test_more_decibels_are_drawn_higher():
     heights = [float(height) for height, _ in tips]
     assert len(tips) == 3 and heights == sorted(heights, reverse=True)
     assert svg.count("estimate") >= 2  # dashed: without a step
+
+
+def test_labels_keep_the_order_of_the_curves():
+    """Those that end close together, too, whichever is drawn first."""
+    rows = [
+        {"phase": "start", "step": step, "kernel": "iso", "steps": steps, "psnr_y": value}
+        for steps, last in (("0", 27.38), ("10", 27.45))
+        for step, value in ((1, 24.0), (1000, last))
+    ]
+    found = re.findall(r'<text x="498" y="([\d.]+)" class="value">([^<]*)', draw(rows))
+    assert [label for _, label in found] == ["isotropic, 10 steps", "isotropic, as trained"]
+    assert float(found[1][0]) - float(found[0][0]) >= 14
