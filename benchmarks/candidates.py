@@ -18,7 +18,7 @@ from edgesr.benchmarks.peers.tflite_file import Model
 from edgesr.benchmarks.quality import on_rgb
 from edgesr.benchmarks.subjects import Subject, published_file
 from edgesr.export.pipeline import prepare
-from edgesr.export.writers import WRITERS
+from edgesr.export.writers import WRITERS, Form
 from edgesr.quantize import QuantizedGraph, integer, quantize, store
 from edgesr.quantize.ptq import Recipe
 from edgesr.quantize.split import split
@@ -160,5 +160,5 @@ def litert(quantized: QuantizedGraph, image: Image) -> Image:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
         shape = (image.shape[0], image.shape[1])
-        WRITERS["tflite"](quantized, quantized.network, path, shape, precision="int8", io="uint8")
+        WRITERS["tflite"](quantized, quantized.network, path, shape, Form("int8"))
         return on_rgb(Model(path, threads=1).run, quantized.network)(image)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from edgesr.export.writers import WRITERS
+from edgesr.export.writers import WRITERS, Form
 from edgesr.quantize import integer
 from edgesr.quantize.doctor.diagnosis import RuntimeFigures
 from edgesr.quantize.doctor.places import kind_of, name_of
@@ -59,10 +59,8 @@ def run_file(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"examined{target.suffix}"
         try:
-            written = WRITERS[target.format](
-                quantized, network, path, (height, width), precision="int8", io="uint8",
-                shuffle=target.shuffle,
-            )  # fmt: skip
+            form = Form("int8", shuffle=target.shuffle)
+            written = WRITERS[target.format](quantized, network, path, (height, width), form)
         except UnsupportedError as error:
             return None, str(error)
         _manifest(quantized, target, path, height, width).write_beside(path)
@@ -104,7 +102,7 @@ def _one_partition(
 
     # Written again without the conversion of pixels to codes, which plain kernels always do.
     bare = path.with_name("codes.tflite")
-    WRITERS[target.format](quantized, quantized.network, bare, shape, precision="int8", io="int8")
+    WRITERS[target.format](quantized, quantized.network, bare, shape, Form("int8", "int8"))
     return fully_delegated(bare)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from edgesr.export.lower import lower
-from edgesr.export.writers import WRITERS
+from edgesr.export.writers import WRITERS, Form
 from torch import fx
 
 from edgesr.collapse import collapse
@@ -47,7 +47,7 @@ def hand_over(network: Network, photos: Sequence[Image], folder: Path) -> None:
     size = (photos[0].shape[0], photos[0].shape[1])
     for name, shape in (("onnx", None), ("tflite", size)):
         path = folder / f"network.{name}"
-        WRITERS[name](graphs[name], plain, path, shape, precision="fp32", io="float32")
+        WRITERS[name](graphs[name], plain, path, shape, Form("fp32", "float32"))
     _write_graph(graphs["tflite"], folder)
     np.save(folder / "calibration.npy", np.stack(photos))
     facts = {"scale": plain.scale, "value_range": plain.value_range, "height": size[0]}
