@@ -9,8 +9,9 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/edgesr demo --out out/demo --force
 
+# A process for each core, with one thread each; what shares an adb server stays in one process.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not pack and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not pack and not slow" -n auto --maxprocesses 4 --dist loadgroup
 
 # Needs the data and weight pack: EDGESR_PACK=/path/to/pack make test-pack
 test-pack: $(STAMP)

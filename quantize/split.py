@@ -6,6 +6,7 @@
     conv(clip(conv(x; W, b), 0, c); V)
         =>  conv(clip(conv(x; [W, W], [b, b - c/2]), 0, c/2); [V, V])
     conv(conv(image; W, b); V)        =>  conv(patches(image); V')       (`patches.py`)
+    conv(cat(a, a + b); [V, W])       =>  conv(cat(a, b); [V + W, W])
 
 The same numbers in float. In 8 bits a sum costs a rounding and ties the channels of its operands to
 common scales; an operand that is a convolution is split like a PReLU of slope 1. A PReLU spends the
@@ -32,6 +33,8 @@ from edgesr.graph import add_constant, constant_of, is_call, shapes, tidy
 
 aten = torch.ops.aten
 
+Shapes = dict[str, tuple[int, ...]]
+
 
 def split(graph: fx.GraphModule) -> fx.GraphModule:
     """A copy of a lowered graph with every sum, PReLU, gate and clip between convolutions split.
@@ -43,7 +46,10 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     """
     graph = deepcopy(graph)
     known = shapes(graph, ANY_SIDE, ANY_SIDE)
-    sums = [n for n in graph.graph.nodes if is_call(n, aten.add.Tensor) and _is_split(n, known)]
+    gathered = [n for n in graph.graph.nodes if _gathers_sums(n, known)]
+    for node in gathered:
+        _gather_operands(graph, node, known)
+    sums = [n for n in graph.graph.nodes if _is_sum(n, known) and _feeds_directly(n)]
     for node in sums:
         _split_sum(graph, node)
     heads = [n for n in graph.graph.nodes if is_of_image(graph, n) and _feeds_directly(n)]
@@ -57,7 +63,7 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     for node, found in halves:
         if found is not None:
             _double(graph, node, found)
-    if not (gated or sums or heads or any(found for _, found in halves)):
+    if not (gathered or gated or sums or heads or any(found for _, found in halves)):
         raise UnsupportedError(
             "no sum, PReLU, clip or gate of this network stands between convolutions, so there is "
             "nothing to split; leave --split out"
@@ -65,11 +71,29 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     return tidy(graph)
 
 
-def _is_split(node: fx.Node, known: dict[str, tuple[int, ...]]) -> bool:
-    """Whether a sum of two feature maps, neither broadcast, is read by convolutions only."""
+def _is_sum(node: fx.Node, known: Shapes) -> bool:
+    """Whether the node adds two feature maps, neither broadcast."""
+    if not is_call(node, aten.add.Tensor) or "alpha" in node.kwargs:
+        return False
     operands = [known.get(x.name) for x in node.all_input_nodes]
-    same = len(operands) == 2 and operands[0] == operands[1] == known[node.name]
-    return same and "alpha" not in node.kwargs and _feeds_directly(node)
+    return len(operands) == 2 and operands[0] == operands[1] == known[node.name]
+
+
+def _operands(node: fx.Node, known: Shapes) -> list[fx.Node]:
+    """What a sum adds up to, through the sums in it; anything else is alone."""
+    if not _is_sum(node, known):
+        return [node]
+    return [operand for x in node.all_input_nodes for operand in _operands(x, known)]
+
+
+def _gathers_sums(node: fx.Node, known: Shapes) -> bool:
+    """Whether convolutions, and nothing else, read feature maps some of which are sums."""
+    return (
+        is_call(node, aten.cat.default)
+        and node.args[1] == 1
+        and _feeds_directly(node)
+        and any(_is_sum(x, known) for x in node.all_input_nodes)
+    )
 
 
 def _feeds_directly(node: fx.Node) -> bool:
@@ -159,6 +183,31 @@ def _split_sum(graph: fx.GraphModule, node: fx.Node) -> None:
     for user in list(node.users):
         _change(graph, user, 1, lambda w: torch.cat([of(w) for of in columns], 1))
     _substitute(graph, node, aten.cat.default, (operands, 1))
+
+
+def _gather_operands(graph: fx.GraphModule, node: fx.Node, known: Shapes) -> None:
+    """Each operand of the sums once, however many of them it is in, multiplied with all columns
+    that read one."""
+    spans: dict[fx.Node, list[tuple[int, int]]] = {}
+    start = 0
+    for x in node.args[0]:  # type: ignore[union-attr]
+        assert isinstance(x, fx.Node)
+        end = start + known[x.name][1]
+        for operand in _operands(x, known):
+            spans.setdefault(operand, []).append((start, end))
+        start = end
+    images = {x: patches_for(graph, x) for x in spans if is_of_image(graph, x)}
+
+    def columns(weight: Tensor) -> Tensor:
+        found = []
+        for operand, places in spans.items():
+            column = torch.stack([weight[:, a:b] for a, b in places]).sum(0)
+            found.append(composed(graph, operand, column) if operand in images else column)
+        return torch.cat(found, 1)
+
+    for reader in list(node.users):
+        _change(graph, reader, 1, columns)
+    _substitute(graph, node, aten.cat.default, ([images.get(x, x) for x in spans], 1))
 
 
 def _read_patches(graph: fx.GraphModule, conv: fx.Node) -> None:

@@ -19,6 +19,13 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of parallel processes, give one all tests of a file, or of the devices' folder."""
+    for item in items:
+        group = "devices" if item.path.parent.name == "devices" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def pack() -> Path:
     """The shared pack (`data/eval/Set5`, `weights` ...); the test is skipped without it."""

@@ -72,7 +72,24 @@ class Gated(nn.Module):
         return self.b(torch.cat([F.relu(self.a(gated)), gated], 1))
 
 
+class Gathering(nn.Module):
+    """A chain of residual blocks, all of whose results one convolution reads, as IMDN."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.blocks = conv(3, C), nn.ModuleList(conv(C, C) for _ in range(3))
+        self.gather, self.tail = conv(3 * C, C, 1), conv(C, 12)
+
+    def forward(self, x):
+        features = [self.head(x)]
+        for block in self.blocks:
+            features.append(block(F.relu(features[-1])) + features[-1])
+        image = 0.1 * self.tail(F.relu(self.gather(torch.cat(features[1:], 1))))
+        return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
+
+
 SPLIT = {
+    "gathering": Gathering,
     "prelu": lambda: Frame(nn.Sequential(conv(C, C), prelu(-0.5, 1.5), conv(C, C), nn.ReLU())),
     "clip": lambda: Frame(nn.Sequential(conv(C, C), nn.Hardtanh(0.0, 0.7), conv(C, C), nn.ReLU())),
     "no_bias": lambda: Frame(nn.Sequential(conv(C, C, bias=False), prelu(-1.0, 0.3), conv(C, C))),
