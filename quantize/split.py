@@ -90,7 +90,7 @@ def _gathers_sums(node: fx.Node, known: Shapes) -> bool:
     """Whether convolutions, and nothing else, read feature maps some of which are sums."""
     return (
         is_call(node, aten.cat.default)
-        and node.args[1] == 1
+        and node.args[1:] == (1,)
         and _feeds_directly(node)
         and any(_is_sum(x, known) for x in node.all_input_nodes)
     )
