@@ -32,6 +32,7 @@ from edgesr.quantize.scheme import LOWEST
 
 from edgesr.errors import EdgesrError, OutputExistsError
 from edgesr.manifest import write_atomically
+from edgesr.runtime.ort import session_options
 
 RESULT = Path(__file__).parent / "results" / "int8_fuzz.json"
 PROMISED = ("litert", "onnxruntime")
@@ -104,10 +105,8 @@ def _open_onnxruntime(quantized: QuantizedGraph, height: int, width: int, folder
     import onnxruntime
 
     model = onnx.build(quantized, quantized.network, (height, width), precision="int8")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
     )
 
     def run(image: Image) -> Codes:

@@ -28,6 +28,7 @@ from edgesr.quantize.weights import quantize_weights
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from edgesr.bfloat16 import is_fast
 from edgesr.errors import UnsupportedError
 from edgesr.graph import (
     add_constant,
@@ -297,7 +298,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 class _Convolution(torch.autograd.Function):
-    """conv2d on whole numbers whose backward pass multiplies in bfloat16.
+    """conv2d on whole numbers whose backward pass multiplies in bfloat16, where that is faster.
 
     Operands of up to 8 bits are exact in bfloat16, so only the incoming gradient is rounded; the
     backward pass is two thirds of the work and takes half the time this way on CPUs that have it.
@@ -307,7 +308,8 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor, *options: Any) -> Tensor:
         ctx.options = options
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x.bfloat16(), kernel.bfloat16())
+            kept = torch.bfloat16 if is_fast(x.device.type) else x.dtype
+            ctx.save_for_backward(x.to(kept), kernel.to(kept))
         return F.conv2d(x, kernel, bias, *options)
 
     @staticmethod
@@ -315,7 +317,7 @@ class _Convolution(torch.autograd.Function):
         x, kernel = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.options
         of_x, of_kernel, _ = aten.convolution_backward(
-            gradient.bfloat16(), x, kernel, None, stride, padding, dilation, False, [0, 0], groups,
+            gradient.to(x.dtype), x, kernel, None, stride, padding, dilation, False, [0, 0], groups,
             [*ctx.needs_input_grad[:2], False],
         )  # fmt: skip
         of_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None

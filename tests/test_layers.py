@@ -16,6 +16,7 @@ RANKS = {
     "edgesr.errors": 0,
     "edgesr.scales": 1,
     "edgesr.network": 1,
+    "edgesr.bfloat16": 1,
     "edgesr.lifeline": 1,
     "edgesr.manifest": 1,
     "edgesr.spelling": 2,

@@ -28,6 +28,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from edgesr.adapt.tasks import KernelTasks, Task
+from edgesr.bfloat16 import where_fast
 from edgesr.manifest import write_atomically
 from edgesr.train.state import read_state, write_state
 
@@ -137,7 +138,7 @@ def meta_train(
         optimizer.zero_grad(set_to_none=True)
         for _ in range(schedule.tasks):
             task = tasks.draw(rng, schedule.patches)
-            with torch.autocast("cpu", torch.bfloat16):
+            with where_fast():
                 loss = meta_loss(module, task, schedule, int(rng.choice(schedule.inner_steps)))
             (loss / schedule.tasks).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))

@@ -96,7 +96,7 @@ class Recipe:
     every: int = least(1, 1000)
     """Steps between reports; a stopped run goes on from the last."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
     workers: int = least(0, 1)
     tensorboard: bool = False

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.bfloat16 import where_fast
 from edgesr.data.bicubic import imresize
 from edgesr.data.images import SUFFIXES, read_image
 from edgesr.errors import BadFileError
@@ -195,7 +196,7 @@ def train(
         student.scale = scale = scale_of(rng)
         lr, hr = photos.batch(rng, batch, scale)
         lr = lr.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with where_fast():
             sr = student(lr)
             transferred = transfer(lr, scale)
         # L2 at the end: it is what PSNR measures; scaled to the size of L1's gradients.

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgesr.bfloat16 import is_fast
 from edgesr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ class Engine:
     """How to compute; none of it changes what is learned, but for rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bfloat16: products and sums of convolutions; weights, loss and updates stay in fp32."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bfloat16: products and sums of convolutions; weights, loss and updates stay in fp32. `auto`:
+    where the device gains by it."""
     channels_last: bool = True
     """Colours of a pixel side by side in memory, as convolutions read them."""
     compile: bool = False
@@ -32,6 +34,10 @@ class Engine:
     """Threads that prepare batches ahead; 0 prepares each when it is needed."""
     tensorboard: bool = False
     """Write TensorBoard logs beside `log.csv`; needs `pip install edgesr[train]`."""
+
+    def mixed(self, device: str) -> bool:
+        """Whether convolutions are in bfloat16 on a device of this type."""
+        return self.precision == "bf16" or (self.precision == "auto" and is_fast(device))
 
     def start(self, batch: int) -> Fabric:
         """Join the other processes, if there are any.

@@ -39,11 +39,11 @@ class Patches(Protocol):
 class _Loss(nn.Module):
     """Objective of student: one forward pass, so that DDP sees every parameter that learns."""
 
-    def __init__(self, student: Unit, objective: Objective, engine: Engine) -> None:
+    def __init__(self, student: Unit, objective: Objective, mixed: bool) -> None:
         super().__init__()
         self.student = student
         self.objective = objective
-        self.mixed = engine.precision == "bf16"
+        self.mixed = mixed
 
     def forward(self, lr: Tensor, hr: Tensor, done: float) -> Tensor:
         # Not Fabric's mixed precision: it rounds the originals to bfloat16, 8 bits and less.
@@ -88,7 +88,9 @@ def train(
     minimized = objective or Reconstruction()
     layout = torch.channels_last if engine.channels_last else torch.contiguous_format
     module = network.module.to(memory_format=layout).train()  # type: ignore[call-overload]
-    loss_of = _Loss(Unit(module, network.value_range), minimized, engine)
+    loss_of = _Loss(
+        Unit(module, network.value_range), minimized, engine.mixed(fabric.device.type)
+    )
     learning = [p for p in loss_of.parameters() if p.requires_grad]
     optimizer = optimizer_for(learning, schedule.optimizer, schedule.rate)
     own = minimized if isinstance(minimized, nn.Module) else nn.Module()

@@ -6,8 +6,8 @@ values work on the uint8 codes, without Q and DQ around them: ONNX Runtime would
 float. ReLUs lie between their producer and its Q, where runtimes fuse them; clips at the limits of
 the codes are left out, because Q saturates there.
 
-On x86 without VNNI, ONNX Runtime adds pairs of products in 16 bits and saturates; only there does
-it differ from the integer reference.
+On x86 without VNNI, ONNX Runtime adds pairs of products in 16 bits and saturates, unless the
+session option `session.x64quantprecision` is 1, as in `edgesr.runtime.ort`.
 """
 
 from __future__ import annotations

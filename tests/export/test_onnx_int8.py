@@ -16,6 +16,7 @@ from edgesr import models
 from edgesr.data.bicubic import imresize
 from edgesr.errors import UsageError
 from edgesr.graph import trace
+from edgesr.runtime.ort import session_options
 from edgesr.targets import INT8_FORMS
 
 
@@ -33,7 +34,7 @@ def picture(height, width):
 
 def run(model, x):
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
     )
     return session.run(None, {"x": x})[0]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from edgesr.data.bicubic import imresize
 from edgesr.graph import trace
 from edgesr.network import Network
+from edgesr.runtime.ort import session_options
 from edgesr.targets import INT8_FORMS
 
 C = 16
@@ -251,21 +251,11 @@ def in_litert(graph: QuantizedGraph, image, folder: Path):
 
 def in_onnxruntime(graph: QuantizedGraph, image):
     model = onnx.build(graph, graph.network, None, precision="int8")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
     )
     (y,) = session.run(None, {"x": image.transpose(2, 0, 1)[None]})
     return y[0].transpose(1, 2, 0)
-
-
-def onnxruntime_is_exact() -> bool:
-    """Without VNNI, ONNX Runtime's x86 kernels saturate sums of two products at 16 bits."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return True
-    cpuinfo = Path("/proc/cpuinfo")
-    return not cpuinfo.exists() or "vnni" in cpuinfo.read_text()
 
 
 def difference(a, b):

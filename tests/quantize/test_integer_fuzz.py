@@ -10,9 +10,8 @@ import torch
 from edgesr.benchmarks import fuzz, fuzz_cases
 from edgesr.quantize import integer
 from edgesr.quantize.exact import causes
-from small_networks import onnxruntime_is_exact
 
-RUNTIMES = ["litert", "onnxruntime"] if onnxruntime_is_exact() else ["litert"]
+RUNTIMES = ["litert", "onnxruntime"]
 BATCH = 20
 
 

@@ -17,7 +17,6 @@ from small_networks import (
     in_litert,
     in_onnxruntime,
     make,
-    onnxruntime_is_exact,
     photo,
     quantized,
     quantized_once,
@@ -31,10 +30,6 @@ from edgesr.network import Network
 
 IMAGE = photo(40, 56, seed=7)
 
-needs_vnni = pytest.mark.skipif(
-    not onnxruntime_is_exact(), reason="ONNX Runtime's integer kernels saturate without VNNI"
-)
-
 
 @pytest.mark.parametrize("name", EXACT)
 def test_litert_computes_the_reference(name, tmp_path):
@@ -44,7 +39,6 @@ def test_litert_computes_the_reference(name, tmp_path):
     assert difference(in_litert(graph, IMAGE, tmp_path), expected) == 0
 
 
-@needs_vnni
 @pytest.mark.parametrize("name", EXACT)
 def test_onnxruntime_computes_the_reference(name):
     graph = quantized_once(name)
@@ -52,7 +46,6 @@ def test_onnxruntime_computes_the_reference(name):
     assert difference(in_onnxruntime(graph, IMAGE), integer.run(graph, IMAGE)) == 0
 
 
-@needs_vnni
 @pytest.mark.parametrize("name", ["plain-m-x3", "ncnet-x3"])
 def test_deployed_networks_agree_everywhere(name, tmp_path):
     torch.manual_seed(3)

@@ -24,7 +24,6 @@ from small_networks import (
     difference,
     in_litert,
     in_onnxruntime,
-    onnxruntime_is_exact,
     photo,
     prelu,
     random_body,
@@ -260,8 +259,7 @@ def test_runtimes_compute_its_reference(name, tmp_path):
     expected = integer.run(quantized, IMAGE)
     assert len(np.unique(expected)) > 100
     assert difference(in_litert(quantized, IMAGE, tmp_path), expected) == 0
-    if onnxruntime_is_exact():
-        assert difference(in_onnxruntime(quantized, IMAGE), expected) == 0
+    assert difference(in_onnxruntime(quantized, IMAGE), expected) == 0
 
 
 def test_the_command_says_what_it_did_and_statistics_know_their_form(tmp_path):

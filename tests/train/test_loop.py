@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from edgesr.bfloat16 import is_fast
 from edgesr.errors import BadFileError, CheckpointError, EnvironmentLimitError, UsageError
 from edgesr.metrics.psnr import LITERATURE, psnr
 from edgesr.models import create
@@ -286,10 +287,18 @@ def test_precision(cache, tmp_path):
         return (student(lr) - hr).abs().mean()
 
     schedule = replace(SCHEDULE, steps=1)
-    for precision in ("bf16", "fp32"):
+    for precision in ("bf16", "fp32", "auto"):
         engine = Engine(device="cpu", precision=precision)
         train(fresh(), cache, tmp_path / precision, schedule, objective=objective, engine=engine)
-    assert seen == [True, False]
+    assert seen == [True, False, is_fast()]
+
+
+def test_bfloat16_is_taken_where_the_processor_has_it(monkeypatch):
+    for has in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has: has)
+        assert Engine().mixed("cpu") == is_fast() == has
+        assert Engine(precision="bf16").mixed("cpu") and not Engine(precision="fp32").mixed("cpu")
+    assert is_fast("cuda")
 
 
 def test_a_full_disk_keeps_the_last_state(cache, tmp_path, full_disk):

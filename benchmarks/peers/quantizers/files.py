@@ -14,6 +14,7 @@ from edgesr.benchmarks.peers.tflite_file import Model
 
 from edgesr.data.images import Image
 from edgesr.evaluate import Upscaler
+from edgesr.runtime.ort import session_options
 from edgesr.runtime.pixels import Array
 
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"}
@@ -63,10 +64,9 @@ def open_float(path: Path, image: Array) -> Callable[[], object]:
 def _onnx(path: Path, threads: int = 0) -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(path), session_options(threads), providers=["CPUExecutionProvider"]
+    )
     return lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
