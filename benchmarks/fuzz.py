@@ -33,6 +33,7 @@ from edgesr.quantize.scheme import LOWEST
 from edgesr.errors import EdgesrError, OutputExistsError
 from edgesr.manifest import write_atomically
 from edgesr.runtime.ort import session_options
+from edgesr.runtime.ov import settings
 
 RESULT = Path(__file__).parent / "results" / "int8_fuzz.json"
 PROMISED = ("litert", "onnxruntime")
@@ -120,8 +121,7 @@ def _open_openvino(quantized: QuantizedGraph, height: int, width: int, folder: P
 
     path = folder / "case.xml"
     openvino.write(quantized, quantized.network, path, (height, width), precision="int8")
-    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = package.compile_model(str(path), "CPU", settings)
+    compiled = package.compile_model(str(path), "CPU", settings(1))
 
     def run(image: Image) -> Codes:
         return _codes(compiled(image.transpose(2, 0, 1)[None])[0][0])

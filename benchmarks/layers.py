@@ -45,6 +45,7 @@ from edgesr.data.datasets import calibration_samples
 from edgesr.errors import EdgesrError
 from edgesr.graph import aten, is_call, shapes
 from edgesr.models.intake import load
+from edgesr.runtime.ov import settings
 
 VERSION = 1
 COLUMNS = {
@@ -96,8 +97,8 @@ def in_openvino(
 
     path = folder / "network.xml"
     openvino.write(quantized, quantized.network, path, (height, width), precision="int8")
-    settings = {"INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True, "INFERENCE_PRECISION_HINT": "f32"}
-    request = runtime.Core().compile_model(path, "CPU", settings).create_infer_request()
+    counting = settings(1) | {"PERF_COUNT": True}
+    request = runtime.Core().compile_model(path, "CPU", counting).create_infer_request()
     x = np.random.default_rng(0).integers(0, 256, request.input_tensors[0].shape, np.uint8)
     counted: dict[str, list[float]] = {}
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from edgesr.processor import cpuinfo, flags
+
 PACKAGES = (
     "edgesr", "torch", "numpy", "ai-edge-litert", "tflite-runtime", "tensorflow", "tensorflow-cpu",
     "onnxruntime", "openvino", "ncnn",
@@ -38,8 +40,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """Describe the machine we run on."""
-    facts = _cpuinfo()
-    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    facts, known = cpuinfo(), flags()
     name = facts.get("model name") or facts.get("Hardware") or platform.processor()
     family = facts.get("cpu family")
     if family:  # cloud hosts hide the product name; family and model still tell the generation
@@ -47,7 +48,7 @@ def this_machine() -> Machine:
     return Machine(
         cpu=name or platform.machine(),
         cores=usable_cores(),
-        instructions=tuple(flag for flag in _INSTRUCTIONS if flag in flags),
+        instructions=tuple(flag for flag in _INSTRUCTIONS if flag in known),
         memory_gb=_memory_gb(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -126,16 +127,6 @@ def _busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
         return None
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Fields of the first processor."""
-    try:
-        first = path.read_text().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _memory_gb() -> float | None:

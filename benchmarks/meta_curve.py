@@ -37,11 +37,13 @@ from edgesr.metrics.psnr import LITERATURE
 from edgesr.models.intake import load
 from edgesr.models.mzsr import MZSR
 
-START = MetaSchedule(tasks=4, patches=2, inner_steps=(0,), rate=1e-3, final_rate=2e-5)
-"""Ordinary training over all blurs, on patches of 96 pixels."""
+START = MetaSchedule(
+    tasks=4, patches=1, inner_steps=(0,), optimizer="soap", rate=2e-3, final_rate=2e-5
+)
+"""Ordinary training over all blurs, on patches of 64 pixels: more steps, and a blur each."""
 META = MetaSchedule(tasks=4, patches=1, inner_rate=0.05, rate=3e-5, final_rate=1e-6)
 """Then tasks. The reduced patch has a quarter of the side, and a border that is no photo: 192."""
-PATCH = {"start": 96, "meta": 192}
+PATCH = {"start": 64, "meta": 192}
 SAVED = 50
 """Steps after which a stopped run is at most behind."""
 SIDE = 256

@@ -1,7 +1,7 @@
 """Where bfloat16 is faster than float32.
 
 It has half the width, so twice as many products fit an instruction: on GPUs, and on CPUs that have
-such instructions. The others emulate it, some of them eighty times slower than float32 (docs/train.md).
+such instructions. The others emulate it, an AVX2 server eighty times slower than float32.
 """
 
 from __future__ import annotations

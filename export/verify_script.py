@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ def run(artifact: Path, tensor: Array) -> Array:
 
     core = openvino.Core()
     hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    processor = Path("/proc/cpuinfo")
+    known = processor.read_text() if processor.exists() else "vnni"
+    if platform.machine() in ("x86_64", "AMD64") and "vnni" not in known:
+        hints["LP_TRANSFORMS_MODE"] = "NO"  # int8 in floats: the kernels saturate otherwise
     return np.asarray(core.compile_model(core.read_model(artifact), "CPU", hints)(tensor)[0])
 
 

@@ -18,6 +18,7 @@ RANKS = {
     "edgesr.network": 1,
     "edgesr.bfloat16": 1,
     "edgesr.lifeline": 1,
+    "edgesr.processor": 1,
     "edgesr.manifest": 1,
     "edgesr.spelling": 2,
     "edgesr.graph": 2,

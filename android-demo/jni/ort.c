@@ -34,6 +34,7 @@ typedef struct { void **(*GetApi)(uint32_t version); const char *(*GetVersion)(v
   X(ReleaseValue, 96, void, (Handle)) \
   X(ReleaseTypeInfo, 98, void, (Handle)) \
   X(ReleaseSessionOptions, 100, void, (Handle)) \
+  X(AddSessionConfigEntry, 130, Handle, (Handle, const char *, const char *)) \
   X(SessionOptionsAppendExecutionProvider, 216, Handle, \
     (Handle, const char *, const char *const *, const char *const *, size_t))
 #define VERSION 16 /* of the table: the last function above came with 1.12 */
@@ -120,6 +121,8 @@ static int open_session(Ort *engine, const Request *request, char *error, size_t
   Handle options;
   TRY(CreateSessionOptions(&options));
   int bad = failed(SetIntraOpNumThreads(options, request->threads), error, size) ||
+            /* Else x86 without VNNI, an emulator's, say, saturates sums of products. */
+            failed(AddSessionConfigEntry(options, "session.x64quantprecision", "1"), error, size) ||
             append(options, request->backend, error, size) ||
             failed(CreateSession(environment, request->model, options, &engine->session), error, size);
   ReleaseSessionOptions(options);

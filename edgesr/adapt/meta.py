@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from torch.nn import functional as F
 from edgesr.adapt.tasks import KernelTasks, Task
 from edgesr.bfloat16 import where_fast
 from edgesr.manifest import write_atomically
+from edgesr.train.optimizer import Name, optimizer_for
 from edgesr.train.state import read_state, write_state
 
 Weights = dict[str, Tensor]
@@ -52,6 +54,10 @@ class MetaSchedule:
     external: bool = False
     """Learn a task from pairs of low and high resolution, as MZSR does, and not from the reduced
     image as at test time (MLSR): half of the patches teach, the others judge."""
+    optimizer: Name = "adam"
+    """Of the meta gradient; the steps on a task are always plain gradient descent."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """bf16 is fast on CPUs that have it, and very slow on others."""
     rate: float = 1e-4
     final_rate: float = 1e-6
     seed: int = 0
@@ -120,7 +126,8 @@ def meta_train(
     """
     out.mkdir(parents=True, exist_ok=True)
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(module.parameters(), lr=schedule.rate, betas=(0.9, 0.99))
+    optimizer = optimizer_for(module.parameters(), schedule.optimizer, schedule.rate)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16")
     state = out / "state.pt"
     first = 0
     if state.exists():

@@ -9,16 +9,33 @@ import numpy as np
 
 from edgesr.errors import BadFileError, EnvironmentLimitError
 from edgesr.manifest import Manifest
+from edgesr.processor import saturates
 from edgesr.runtime.ort import fits
 from edgesr.runtime.pixels import Array
 from edgesr.runtime.session import SessionInfo, TensorSession
 
 
+def settings(threads: int = 0) -> dict[str, Any]:
+    """Options of the CPU plugin under which a file gives the same pixels on every machine; 0
+    threads: all cores.
+
+    What is not int8 is computed in fp32: left alone, the plugin takes bf16 where the CPU has it.
+    Where its int8 kernels would saturate, int8 layers are computed in floats, too: within a code of
+    the integer reference, and as slow as fp32.
+    """
+    known: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    if saturates():
+        known["LP_TRANSFORMS_MODE"] = "NO"
+    return known
+
+
 class OpenVinoSession(TensorSession):
     """An IR (`.xml` with its `.bin`) or ONNX file, compiled for low latency.
-
-    What is not int8 is computed in fp32: left alone, the plugin takes bf16 where the CPU has it,
-    and a network exported as fp32 would give other pixels on other machines.
 
     Raises:
         EnvironmentLimitError: openvino is not installed.
@@ -36,15 +53,9 @@ class OpenVinoSession(TensorSession):
         self._artifact, self._threads = artifact, threads
         self._version = str(openvino.__version__).split("-")[0]
         self._core = openvino.Core()
-        settings = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
         try:
             model = self._core.read_model(str(artifact))
-            self._compiled: Any = self._core.compile_model(model, "CPU", settings)
+            self._compiled: Any = self._core.compile_model(model, "CPU", settings(threads))
         except Exception as error:  # RuntimeError, or classes of its own that changed over time
             lines = [line for line in str(error).strip().splitlines() if line.strip()]
             raise BadFileError(f"{artifact} is refused by openvino: {lines[-1:]}") from error
@@ -70,6 +81,8 @@ class OpenVinoSession(TensorSession):
         device = self._compiled.get_property("EXECUTION_DEVICES")
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         kind = precision.to_string() if hasattr(precision, "to_string") else str(precision)
+        if saturates():
+            kind += ", int8 in floats: no VNNI"
         return SessionInfo(
             "openvino", self._version, "cpu", self._threads, f"{'+'.join(device)} plugin, {kind}"
         )

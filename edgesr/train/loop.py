@@ -88,9 +88,7 @@ def train(
     minimized = objective or Reconstruction()
     layout = torch.channels_last if engine.channels_last else torch.contiguous_format
     module = network.module.to(memory_format=layout).train()  # type: ignore[call-overload]
-    loss_of = _Loss(
-        Unit(module, network.value_range), minimized, engine.mixed(fabric.device.type)
-    )
+    loss_of = _Loss(Unit(module, network.value_range), minimized, engine.mixed(fabric.device.type))
     learning = [p for p in loss_of.parameters() if p.requires_grad]
     optimizer = optimizer_for(learning, schedule.optimizer, schedule.rate)
     own = minimized if isinstance(minimized, nn.Module) else nn.Module()

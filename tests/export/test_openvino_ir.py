@@ -19,14 +19,14 @@ from edgesr.errors import EnvironmentLimitError
 from edgesr.graph import trace
 from edgesr.models.intake import load
 from edgesr.network import Network
+from edgesr.runtime.ov import settings
 from edgesr.targets import INT8_FORMS, find_target
 
 FORMS = find_target("openvino").float_forms
 
 
 def compiled(path):
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    return openvino.Core().compile_model(path, "CPU", options)
+    return openvino.Core().compile_model(path, "CPU", settings(1))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

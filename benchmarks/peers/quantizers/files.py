@@ -15,6 +15,7 @@ from edgesr.benchmarks.peers.tflite_file import Model
 from edgesr.data.images import Image
 from edgesr.evaluate import Upscaler
 from edgesr.runtime.ort import session_options
+from edgesr.runtime.ov import settings
 from edgesr.runtime.pixels import Array
 
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"}
@@ -71,18 +72,10 @@ def _onnx(path: Path, threads: int = 0) -> Any:
 
 
 def _openvino(path: Path, threads: int = 0) -> Any:
-    compiled = _compile(path, threads)
-    return lambda x: compiled(x)[0]
-
-
-def _compile(path: Path, threads: int = 0) -> Any:
     import openvino
 
-    # Without the hint, float islands run in bfloat16 on CPUs that have it.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    return openvino.Core().compile_model(str(path), "CPU", settings)
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings(threads))
+    return lambda x: compiled(x)[0]
 
 
 def float_operators(path: Path) -> dict[str, int]:
@@ -131,10 +124,17 @@ def _of_onnx(path: Path) -> list[str]:
 
 
 def _of_openvino(path: Path) -> list[str]:
-    """Of the graph as the plugin compiled it, where an image passes; biases are reshaped too."""
+    """Of the graph as the plugin compiled it, where an image passes; biases are reshaped too.
+
+    Compiled as processors with VNNI do: on others `settings` makes floats of everything.
+    """
+    import openvino
+
     found: list[str] = []
     images: set[str] = set()
-    for operation in _compile(path).get_runtime_model().get_ordered_ops():
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", exact)
+    for operation in compiled.get_runtime_model().get_ordered_ops():
         facts = operation.get_rt_info()
         kind, precision = (str(facts[key].astype(str)) for key in ("layerType", "runtimePrecision"))
         sources = {value.get_node().get_friendly_name() for value in operation.input_values()}
