@@ -84,7 +84,7 @@ def train(work: Path, photos: list[Image], *, start: int, meta: int, seed: int =
 
 
 def measure(
-    work: Path, images: list[Image], known: list[dict[str, Any]]
+    work: Path, images: list[Image], known: list[dict[str, Any]], *, bf16: bool
 ) -> Iterator[list[dict[str, Any]]]:
     """After each of the kept weights, all rows so far: one per weights, kernel and number of steps.
 
@@ -105,7 +105,7 @@ def measure(
         if not measured:
             module = load(str(path), architecture="mzsr").module
             assert isinstance(module, MZSR)
-            measured = [at | row for row in gains(in_precision(module, bf16=True), images)]
+            measured = [at | row for row in gains(in_precision(module, bf16=bf16), images)]
         rows += measured
         yield rows
 
@@ -144,6 +144,7 @@ def main() -> int:
     parser.add_argument("--meta", type=int, default=0, help="steps of meta-transfer")
     parser.add_argument("--held-out", required=True, help="kodak24, ... or a folder")
     parser.add_argument("--images", type=int, default=4, help="of them, evenly chosen")
+    parser.add_argument("--bf16", action="store_true", help="measure in bfloat16: faster")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write, or to go on with")
     parser.add_argument("--plot", type=Path, help="SVG to write")
     o = parser.parse_args()
@@ -157,12 +158,12 @@ def main() -> int:
         document: dict[str, Any] = {
             "version": 1,
             "held_out": [names[index] for index in chosen],
-            "precision": "bf16",
+            "precision": "bf16" if o.bf16 else "fp32",
             "protocol": str(dataclasses.replace(LITERATURE, lowres="blur, every 2nd pixel, uint8")),
             "side": SIDE,
         }
         middles = [middle_of(images[index]) for index in chosen]
-        for rows in measure(o.work, middles, _known(o.out, document)):
+        for rows in measure(o.work, middles, _known(o.out, document), bf16=o.bf16):
             facts = {
                 "machine": dataclasses.asdict(this_machine()),
                 "db_per_doubling": slopes(rows),

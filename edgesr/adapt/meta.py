@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -56,8 +55,6 @@ class MetaSchedule:
     image as at test time (MLSR): half of the patches teach, the others judge."""
     optimizer: Name = "adam"
     """Of the meta gradient; the steps on a task are always plain gradient descent."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 is fast on CPUs that have it, and very slow on others."""
     rate: float = 1e-4
     final_rate: float = 1e-6
     seed: int = 0
@@ -127,7 +124,6 @@ def meta_train(
     out.mkdir(parents=True, exist_ok=True)
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = optimizer_for(module.parameters(), schedule.optimizer, schedule.rate)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16")
     state = out / "state.pt"
     first = 0
     if state.exists():
