@@ -7,7 +7,8 @@ from MATLAB's bicubic. Section 3.4: at the scales of a teacher its features are 
 features after an adaption, here through a 1x1 convolution per teacher (FitNets, Romero et al., ICLR
 2015), as the teachers were not trained from one another.
 
-The body starts as that of a network for one scale. Goes on where it stopped when started again.
+The body starts as that of a network for one scale; with `--start arbsr-plain-x2`, all starts as the
+shipped weights. Optimizer: SOAP (docs/train.md). Goes on where it stopped when started again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from edgesr.models.arbsr import ArbPlain
 from edgesr.models.intake import load
 from edgesr.models.plain import Plain
 from edgesr.scales import Scale, factors
+from edgesr.train.optimizer import optimizer_for
 from edgesr.train.state import read_state, write_state
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,9 +47,11 @@ HALVES: tuple[Scale, ...] = tuple(
     (vertical / 2, horizontal / 2) for vertical in range(3, 9) for horizontal in range(3, 9)
 )
 """1.5 to 4.0 in steps of 0.5 on both axes, the paper's asymmetric scales."""
+HALFWAY: tuple[Scale, ...] = tuple((half, half) for half in (1.5, 2.5, 3.5))
+"""What people ask for besides the whole scales."""
 TENTHS: tuple[Scale, ...] = tuple((tenth / 10, tenth / 10) for tenth in range(11, 41))
 """1.1 to 4.0 in steps of 0.1, the paper's symmetric scales."""
-SHARES = ((WHOLE, 0.4), (HALVES, 0.45), (TENTHS, 0.15))
+SHARES = ((WHOLE, 0.3), (HALFWAY, 0.25), (HALVES, 0.3), (TENTHS, 0.15))
 """How often a batch's scale is drawn from each. Those of large periods are slow: drawn less."""
 
 _PATCH = 40
@@ -172,20 +176,31 @@ def train(
     photos: Photos,
     out: Path,
     *,
+    start: str = "",
     steps: int,
     batch: int = 8,
-    rate: float = 1e-3,
+    rate: float = 2e-3,
     seed: int = 0,
     every: int = 250,
 ) -> ArbPlain:
-    """Train and return the averaged network; writes `state.pt` and `log.csv` into `out`."""
+    """Train and return the averaged network; writes `state.pt` and `log.csv` into `out`.
+
+    Args:
+        photos: what to learn from.
+        out: folder of the run.
+        start: shipped network or checkpoint of an ArbSR-Plain; the body of plain-m-x3 by default.
+        steps: of `batch` patches; the rate falls along a cosine.
+        every: steps between states.
+    """
     torch.manual_seed(seed)
     teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3)}
-    student = warm_started(teachers[3]).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload, arg-type]
+    begun = load(start).module if start else warm_started(teachers[3])  # type: ignore[arg-type]
+    begun.requires_grad_(True).train()
+    student: ArbPlain = begun.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average: ArbPlain = deepcopy(student).requires_grad_(False).eval()
     transfer = Transfer(teachers, student)  # type: ignore[arg-type]
     learned = nn.ModuleList([student, transfer])
-    optimizer = torch.optim.Adam(learned.parameters(), lr=rate, betas=(0.9, 0.99))
+    optimizer = optimizer_for(learned.parameters(), "soap", rate)
     out.mkdir(parents=True, exist_ok=True)
     first = _resume(out / "state.pt", learned, average, optimizer)
     started, total = time.monotonic(), 0.0
@@ -258,6 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="edgesr.train.any_scale")
     parser.add_argument("--data", type=Path, action="append", required=True, help="HR photos")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--start", default="", help="weights to go on from; plain-m-x3's body")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -265,7 +281,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from safetensors.torch import save_file
 
-    average = train(Photos(options.data), options.out, steps=options.steps)
+    average = train(Photos(options.data), options.out, start=options.start, steps=options.steps)
     tensors = {k: v.contiguous() for k, v in average.state_dict().items()}
     save_file(tensors, options.out / "arbsr-plain.safetensors")
 
