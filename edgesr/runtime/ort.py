@@ -9,6 +9,7 @@ import numpy as np
 
 from edgesr.errors import BadFileError, EnvironmentLimitError
 from edgesr.manifest import Manifest
+from edgesr.processor import saturates
 from edgesr.runtime.pixels import Array
 from edgesr.runtime.session import SessionInfo, TensorSession
 
@@ -82,7 +83,11 @@ class OrtSession(TensorSession):
     def info(self) -> SessionInfo:
         """See `Session.info`."""
         providers = ", ".join(self._session.get_providers())
-        return SessionInfo("onnxruntime", self._version, "cpu", self._threads, providers)
+        return SessionInfo(
+            "onnxruntime", self._version, "cpu", self._threads, providers,
+            ("no VNNI here, int8 kernels would saturate: exact ones, which are slower, run",)
+            if saturates() and self.manifest.precision == "int8" else (),
+        )  # fmt: skip
 
     def bytes_per_pixel(self) -> int:
         """Inputs and outputs of the largest node, twice: what a skip holds on to comes on top."""

@@ -81,11 +81,11 @@ class OpenVinoSession(TensorSession):
         device = self._compiled.get_property("EXECUTION_DEVICES")
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         kind = precision.to_string() if hasattr(precision, "to_string") else str(precision)
-        if saturates():
-            kind += ", int8 in floats: no VNNI"
         return SessionInfo(
-            "openvino", self._version, "cpu", self._threads, f"{'+'.join(device)} plugin, {kind}"
-        )
+            "openvino", self._version, "cpu", self._threads, f"{'+'.join(device)} plugin, {kind}",
+            ("no VNNI here, int8 kernels would saturate: int8 layers are computed in floats",)
+            if saturates() and self.manifest.precision == "int8" else (),
+        )  # fmt: skip
 
     def bytes_per_pixel(self) -> int:
         """Inputs and outputs of the largest operator, twice, as in `OrtSession`."""
