@@ -28,6 +28,7 @@ from edgesr.benchmarks.zero_shot import gains, in_precision
 from torch import nn
 
 from edgesr.adapt.meta import MetaSchedule, meta_train
+from edgesr.adapt.step import RATE
 from edgesr.adapt.tasks import KernelTasks
 from edgesr.data.datasets import dataset
 from edgesr.data.images import Image
@@ -38,12 +39,16 @@ from edgesr.models.intake import load
 from edgesr.models.mzsr import MZSR
 
 START = MetaSchedule(
-    tasks=4, patches=1, inner_steps=(0,), optimizer="soap", rate=2e-3, final_rate=2e-5
+    tasks=4, patches=1, inner_steps=(0,), optimizer="soap", rate=2e-3, final_rate=1e-4
 )
-"""Ordinary training over all blurs, on patches of 64 pixels: more steps, and a blur each."""
-META = MetaSchedule(tasks=4, patches=1, inner_rate=0.05, rate=3e-5, final_rate=1e-6)
-"""Then tasks. The reduced patch has a quarter of the side, and a border that is no photo: 192."""
-PATCH = {"start": 64, "meta": 192}
+"""Ordinary training over all blurs, on patches of 64 pixels: small ones, so that there are many."""
+META = MetaSchedule(
+    tasks=2, patches=1, inner_steps=(0, 1, 2, 5, 10), inner_rate=RATE,
+    optimizer="soap", rate=2e-4, final_rate=1e-5,
+)  # fmt: skip
+"""Then tasks; those of no steps keep what the network knows blindly. Patches of 128, as the reduced
+one has a quarter of the side, and a border that is no photo."""
+PATCH = {"start": 64, "meta": 128}
 SAVED = 50
 """Steps after which a stopped run is at most behind."""
 SIDE = 256

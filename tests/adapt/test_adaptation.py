@@ -157,23 +157,34 @@ def test_adapted_yields_every_step(tiny):
     assert len(list(adapted(module, weights, low, high, (0.1, 0.1, 0.1)))) == 3
 
 
-def test_training_goes_on_where_it_stopped(tmp_path, tasks):
-    schedule = MetaSchedule(steps=4, tasks=1, patches=2, inner_steps=(0, 1), rate=1e-3)
+class StopError(Exception):
+    """The machine goes down."""
 
-    def run(folder, *stops):
-        for stop in stops:
-            torch.manual_seed(0)
-            module = MZSR(2, channels=4, layers=3)
-            part = MetaSchedule(**{**vars(schedule), "steps": stop})
-            meta_train(module, tasks, folder, part, every=2)
-        return module
 
-    once = run(tmp_path / "once", 4)
-    state = torch.load(tmp_path / "once" / "state.pt", weights_only=True)
-    assert state["step"] == 4
-    again = run(tmp_path / "once", 4)  # nothing left to do
-    for a, b in zip(once.parameters(), again.parameters(), strict=True):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_training_goes_on_where_it_stopped(tmp_path, tasks, optimizer):
+    if optimizer == "soap":
+        pytest.importorskip("pytorch_optimizer")
+    schedule = MetaSchedule(
+        steps=4, tasks=1, patches=2, inner_steps=(0, 1), optimizer=optimizer, rate=1e-2
+    )
+
+    def run(folder, judge=None):
+        torch.manual_seed(0)
+        return meta_train(MZSR(2, channels=4, layers=3), tasks, folder, schedule,
+                          judge=judge, every=2)  # fmt: skip
+
+    def stop(module):
+        raise StopError
+
+    once = run(tmp_path / "once")
+    with pytest.raises(StopError):
+        run(tmp_path / "twice", stop)
+    assert torch.load(tmp_path / "twice" / "state.pt", weights_only=True)["step"] == 2
+    stopped = run(tmp_path / "twice")
+    again = run(tmp_path / "once")  # nothing left to do
+    for a, b, c in zip(once.parameters(), stopped.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b) and torch.equal(a, c)
     log = (tmp_path / "once" / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in log] == ["step", "2", "4"]
 
