@@ -61,6 +61,18 @@ class InBfloat16(MZSR):
             return super().refine(enlarged)
 
 
+def learner(model: str) -> MZSR:
+    """The network of this name or file.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    module = load(model).module
+    if not isinstance(module, MZSR):
+        raise UsageError(f"`{model}` does not adapt; give mzsr-x2 or a checkpoint of it")
+    return module
+
+
 def gains(module: MZSR, images: Iterable[Image]) -> list[dict[str, Any]]:
     """One row per kernel and number of steps: mean PSNR over the originals `images`."""
     scale = module.scale
@@ -97,12 +109,12 @@ def race(module: MZSR, newcomer: MZSR, image: Image, limit: int, every: int) -> 
     one_step = time.process_time() - began
     goal = psnr(enlarge(learned, low), high, scale)
     course = []
-    for step, seconds, learner in _timed(self_train(
+    for step, seconds, learned in _timed(self_train(
         newcomer, low, kernel, SelfTraining(steps=limit))):  # fmt: skip
         if step % every and step != limit:
             continue
-        decibels = psnr(enlarge(learner.eval(), low), high, scale)
-        learner.train()
+        decibels = psnr(enlarge(learned.eval(), low), high, scale)
+        learned.train()
         course.append({"step": step, "seconds": seconds, "psnr_y": decibels})
         if decibels >= goal:
             break
@@ -128,9 +140,9 @@ def in_precision(module: MZSR, *, bf16: bool) -> MZSR:
 def _timed(learners: Iterator[MZSR]) -> Iterator[tuple[int, float, MZSR]]:
     """Each step with its number and the processor time that learning took so far."""
     spent, began = 0.0, time.process_time()
-    for step, learner in enumerate(learners, 1):
+    for step, each in enumerate(learners, 1):
         spent += time.process_time() - began
-        yield step, spent, learner
+        yield step, spent, each
         began = time.process_time()
 
 
@@ -154,9 +166,7 @@ def main() -> int:
     try:
         if o.out and o.out.exists() and not o.force:
             raise OutputExistsError(f"{o.out} exists; --force overwrites it")
-        module = load(o.model).module
-        if not isinstance(module, MZSR):
-            raise UsageError(f"`{o.model}` does not adapt; give mzsr-x2 or a checkpoint of it")
+        module = learner(o.model)
         document: dict[str, Any] = {
             "version": 1,
             "model": Path(o.model).name,
