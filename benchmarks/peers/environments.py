@@ -41,6 +41,7 @@ QUANTIZERS = (NNCF, AI_EDGE, TENSORFLOW_PTQ)
 
 EXECUTORCH = Peer("executorch", (3, 11), "run_executorch.py")
 NCNN = Peer("ncnn", (3, 11), "run_ncnn.py")
+MNN = Peer("mnn", (3, 11), "run_mnn.py")
 """Runtimes with their own converters."""
 
 

@@ -1,11 +1,10 @@
-"""Our files against other runtimes with their own converters: ExecuTorch and ncnn.
+"""Our files against other runtimes with their own converters: ExecuTorch, ncnn and MNN.
 
     python -m edgesr.benchmarks.peers.runtimes --cache ~/.cache/edgesr-peers --out runtimes.json
 
 Same weights, same photos, same size. Each runtime is a process of its own; they take turns, one
 inference each, and tell the processor time it took, one thread, so that a busy machine slows
-nobody. dB is against the network itself in fp32. MNN is left out: its converter installs packages
-and sends usage data as soon as it is imported.
+nobody. dB is against the network itself in fp32.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from edgesr.benchmarks.machine import this_machine
 from edgesr.benchmarks.markdown import replace_section, table
 from edgesr.benchmarks.peers import exchange
 from edgesr.benchmarks.peers.converters import decibel, images_of
-from edgesr.benchmarks.peers.environments import EXECUTORCH, NCNN, Peer, environment
+from edgesr.benchmarks.peers.environments import EXECUTORCH, MNN, NCNN, Peer, environment
 from edgesr.benchmarks.peers.exchange import Image
 from edgesr.benchmarks.statistics import summarize
 from edgesr.export import export
@@ -41,8 +40,8 @@ _HERE = Path(__file__).parent
 RESULT = _HERE.parent / "results" / "runtimes.json"
 COLUMNS = {
     "network": "network", "precision": "precision", "tool": "runtime", "median": "ms",
-    "ratio": "ms / ours", "decibel": "vs fp32 dB", "size": "KiB", "seconds": "s to convert",
-    "delegated": "whole graph", "error": "note",
+    "spread": "± %", "ratio": "ms / ours", "decibel": "vs fp32 dB", "size": "KiB",
+    "seconds": "s to convert", "delegated": "whole graph", "error": "note",
 }  # fmt: skip
 
 
@@ -55,12 +54,14 @@ class Runtime:
         peer: its environment and script; None is ours.
         suffix: of its file.
         target: what edgesr writes for it; empty where the peer converts.
+        method: another way of the peer to quantize, for its script; such a row has no fp32.
     """
 
     name: str
     peer: Peer | None
     suffix: str
     target: str = ""
+    method: str = ""
 
 
 RUNTIMES = (
@@ -68,6 +69,9 @@ RUNTIMES = (
     Runtime("executorch", EXECUTORCH, ".pte"),
     Runtime("ncnn", NCNN, ".ncnn.param"),
     Runtime("edgesr in ncnn", NCNN, ".ncnn.param", "ncnn"),
+    Runtime("mnn", MNN, ".mnn"),
+    Runtime("mnn ema", MNN, ".mnn", method="-ema"),
+    Runtime("mnn ema winograd", MNN, ".mnn", method="-ema-winograd"),
 )
 
 
@@ -98,6 +102,7 @@ def compare(
     precisions: Sequence[str],
     photos: Sequence[Image],
     image: Image,
+    runtimes: Sequence[Runtime] = RUNTIMES,
     *,
     cache: Path,
     work: Path,
@@ -119,7 +124,9 @@ def compare(
         planar = np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) / 255)
         np.save(folder / "input.npy", planar)
         for precision in precisions:
-            for runtime in RUNTIMES:
+            for runtime in runtimes:
+                if runtime.method and precision == "fp32":
+                    continue
                 row = Row(spec, precision, runtime.name)
                 rows.append(row)
                 try:
@@ -157,8 +164,9 @@ def _converted(
     if runtime.target:
         return [python, script, "serve", str(artifact.path), *served]
     file = folder / f"{runtime.name}_{row.precision}{runtime.suffix}"
+    given = [str(folder.resolve()), str(file.resolve()), row.precision + runtime.method]
     done = subprocess.run(
-        [python, script, "convert", str(folder.resolve()), str(file.resolve()), row.precision],
+        [python, script, "convert", *given],
         capture_output=True, text=True, check=False, timeout=1800,
     )  # fmt: skip
     if done.returncode or not file.exists():
@@ -221,19 +229,18 @@ def _pixels(output: Path) -> Image:
 def markdown(document: dict[str, Any]) -> str:
     """A row per network, precision and runtime."""
     rows = [Row(**row) for row in document["rows"]]
-    median = {
-        (r.network, r.precision, r.tool): summarize(r.samples).median for r in rows if r.samples
-    }
+    summaries = {(r.network, r.precision, r.tool): summarize(r.samples) for r in rows if r.samples}
     lines = []
     for row in rows:
         line: dict[str, Any] = {key: getattr(row, key, None) for key in COLUMNS}
-        own = median.get((row.network, row.precision, row.tool))
-        ours = median.get((row.network, row.precision, OURS))
+        own = summaries.get((row.network, row.precision, row.tool))
+        ours = summaries.get((row.network, row.precision, OURS))
         if own is not None:
-            line |= {"median": f"{own:.1f}", "delegated": "no" if row.left else "yes"}
+            line |= {"median": f"{own.median:.1f}", "spread": round(100 * own.spread)}
+            line["delegated"] = "no" if row.left else "yes"
             line["decibel"] = "same" if row.decibel is None else f"{row.decibel:.1f}"
         if own is not None and ours is not None:
-            line["ratio"] = f"{own / ours:.2f}"
+            line["ratio"] = f"{own.median / ours.median:.2f}"
         line |= {k: round(line[k]) for k in ("size", "seconds") if line[k] is not None}
         lines.append(line)
     versions = {name: v for row in rows for name, v in row.versions.items()}
@@ -250,6 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="runtimes", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--networks", nargs="+", default=["plain-m-x3", "ncnet-x3"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"])
+    peers = [EXECUTORCH.name, NCNN.name, MNN.name]
+    parser.add_argument("--peers", nargs="*", default=peers, choices=peers)
     parser.add_argument("--cache", type=Path, required=True, help="the peers' environments")
     parser.add_argument("--work", type=Path, help="keep the files here")
     parser.add_argument("--calibration", type=Path, default=samples / "calibration")
@@ -258,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--readme", type=Path, help="put the table into this file")
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args(arguments)
+    runtimes = [r for r in RUNTIMES if r.peer is None or r.peer.name in chosen.peers]
     height, width = 360, 640
     try:
         _, photos = images_of(chosen.calibration, height, width, 5)
@@ -265,8 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         with tempfile.TemporaryDirectory() as scratch:
             rows = compare(
-                chosen.networks, chosen.precisions, photos, image, cache=chosen.cache,
-                work=chosen.work or Path(scratch), runs=chosen.runs,
+                chosen.networks, chosen.precisions, photos, image, runtimes,
+                cache=chosen.cache, work=chosen.work or Path(scratch), runs=chosen.runs,
             )  # fmt: skip
         document = {
             "version": 1, "command": "python -m edgesr.benchmarks.peers.runtimes",

@@ -1,5 +1,6 @@
 """Other runtimes: processes that take turns, and the table they end up in."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from edgesr.benchmarks.peers import runtimes
 from edgesr.benchmarks.peers.runtimes import Row
 
-from edgesr.errors import UsageError
+from edgesr.errors import EnvironmentLimitError, UsageError
 
 SERVER = """
 import json, sys
@@ -36,7 +37,7 @@ def test_the_first_inference_does_not_count_and_a_dead_runtime_loses_its_row_onl
 def test_the_table_compares_with_ours():
     rows = [
         Row("n", "int8", runtimes.OURS, samples=[50.0, 50.0], size=55.4, seconds=2.2),
-        Row("n", "int8", "other", samples=[80.0], decibel=45.46, left={"aten.add": 1}),
+        Row("n", "int8", "other", samples=[75.0, 80.0, 88.0], decibel=45.46, left={"aten.add": 1}),
         Row("n", "int8", "gone", error="no wheel"),
     ]
     document = {
@@ -44,12 +45,32 @@ def test_the_table_compares_with_ours():
         "rows": [vars(row) for row in rows],
     }  # fmt: skip
     text = runtimes.markdown(document)
-    assert "| n | int8 | edgesr | 50.0 | 1.00 | same | 55 | 2 | yes |  |" in text
-    assert "| n | int8 | other | 80.0 | 1.60 | 45.5 |  |  | no |  |" in text
+    assert "| n | int8 | edgesr | 50.0 | 0 | 1.00 | same | 55 | 2 | yes |  |" in text
+    assert "| n | int8 | other | 80.0 | 8 | 1.60 | 45.5 |  |  | no |  |" in text
     assert "no wheel" in text
 
 
-@pytest.mark.parametrize("peer", [runtimes.EXECUTORCH, runtimes.NCNN], ids=lambda peer: peer.name)
+def test_a_way_to_quantize_has_no_fp32_and_peers_may_be_left_out(tmp_path, monkeypatch, noise):
+    def absent(*_):
+        raise EnvironmentLimitError("not here")
+
+    monkeypatch.setattr(runtimes, "_converted", absent)
+    monkeypatch.setattr(runtimes.exchange, "_write_onnx", lambda *_: None)
+    monkeypatch.setattr(runtimes, "images_of", lambda *_: ([], [noise]))
+    out = tmp_path / "out.json"
+    assert runtimes.main([
+        "--networks", "plain-s-x2", "--peers", "mnn", "--cache", str(tmp_path), "--out", str(out),
+    ]) == 0  # fmt: skip
+    rows = [(row["precision"], row["tool"]) for row in json.loads(out.read_text())["rows"]]
+    assert rows == [
+        ("fp32", "edgesr"), ("fp32", "mnn"),
+        ("int8", "edgesr"), ("int8", "mnn"), ("int8", "mnn ema"), ("int8", "mnn ema winograd"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "peer", [runtimes.EXECUTORCH, runtimes.NCNN, runtimes.MNN], ids=lambda peer: peer.name
+)
 def test_every_runtime_has_its_script_and_pins(peer):
     folder = runtimes._HERE
     assert (folder / peer.script).exists()
