@@ -25,6 +25,7 @@ from edgesr.quantize.classes import ChannelClasses
 from edgesr.quantize.equalize import Extremes, Factors, counted, largest_factors
 from edgesr.quantize.scales import FIXED, Ranges
 from edgesr.quantize.sensitivity import Samples
+from edgesr.quantize.squares import averaged_squares, largest_worth_codes
 from edgesr.quantize.ties import CLIPS, Groups, is_moving, tie
 from torch import Tensor, fx
 
@@ -112,10 +113,12 @@ def balance(
     with torch.no_grad():
         above, below = _bounds(learned, *fixed)
     chosen = {root: (-float(below[k]), float(above[k])) for k, root in enumerate(roots)}
-    return Balance(
-        learned[0].detach().double().exp().numpy(),
-        {name: chosen[groups.find(name)] for name in samples},
-    )
+    found = learned[0].detach().double().exp().numpy()
+    for node in averaged_squares(graph):
+        root = groups.find(node.name)
+        by = torch.from_numpy(classes.factors(found, node.name)).float()
+        chosen[root] = (0.0, largest_worth_codes(samples[node.name], by, chosen[root][1]))
+    return Balance(found, {name: chosen[groups.find(name)] for name in samples})
 
 
 def _rows(

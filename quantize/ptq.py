@@ -9,6 +9,7 @@ from edgesr.quantize.assign import assign
 from edgesr.quantize.calibrate import Report, gather, quiet
 from edgesr.quantize.clipping import SPLIT, WHOLE
 from edgesr.quantize.observers import OUTPUT
+from edgesr.quantize.outliers import with_outliers_repeated
 from edgesr.quantize.ranges import choose_ranges
 from edgesr.quantize.reconstruct import reconstruct
 from edgesr.quantize.scheme import QuantizedGraph
@@ -33,7 +34,8 @@ class Recipe:
     """Choose weight codes by the layer's output (`reconstruct.py`), not the nearest."""
     bias_correction: bool = True
     split: bool = False
-    """Split sums, PReLUs, gates and clips (`split.py`): closer to fp32, and slower."""
+    """Split sums, PReLUs, gates and clips (`split.py`), and channels whose weights stand out
+    (`outliers.py`): closer to fp32, and slower."""
 
 
 def quantize(
@@ -78,6 +80,8 @@ def quantize_observed(
     """Choose scales and integers for what a calibration run saw, of a split graph or not."""
     ranges = choose_ranges(seen, recipe.observer)
     quantized = assign(seen.graph, network, ranges)
+    if recipe.split:
+        quantized = with_outliers_repeated(quantized)
     if recipe.rounding or recipe.bias_correction:
         batch = seen.photos.batch(network, RECONSTRUCTION_PATCHES)
         quantized = reconstruct(quantized, batch, recipe.rounding, recipe.bias_correction, report)

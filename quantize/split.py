@@ -6,13 +6,14 @@
     conv(clip(conv(x; W, b), 0, c); V)
         =>  conv(clip(conv(x; [W, W], [b, b - c/2]), 0, c/2); [V, V])
     conv(conv(image; W, b); V)        =>  conv(patches(image); V')       (`patches.py`)
-    conv(cat(a, a + b); [V, W])       =>  conv(cat(a, b); [V + W, W])
+    conv(cat(a, a + b); [V, W])       =>  conv(cat(a, b); [V + W, W])    (b of its own, if 1x1)
 
 The same numbers in float. In 8 bits a sum costs a rounding and ties the channels of its operands to
 common scales; an operand that is a convolution is split like a PReLU of slope 1. A PReLU spends the
 codes of a channel on both sides of zero; a pair of ReLUs needs no maximum (`forms.py`) and each
-half is scaled alone. A clip's halves have steps half as large, and where one of them moves the
-other is exactly 0 or c/2. The price: the second convolution reads two or three times the channels.
+half is scaled alone. So does a leaky ReLU, split where it costs little: behind a 1x1 convolution. A
+clip's halves have steps half as large, and where one of them moves the other is exactly 0 or c/2.
+The price: the second convolution reads two or three times the channels.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from functools import partial
 
 import torch
 from edgesr.quantize.forms import ANY_SIDE, call_like
+from edgesr.quantize.leaky import slope_of
 from edgesr.quantize.patches import composed, is_of_image, patches_for
 from edgesr.quantize.readers import feeds_convolutions, is_dense, readers, reads
 from torch import Tensor, fx
@@ -52,7 +54,7 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     sums = [n for n in graph.graph.nodes if _is_sum(n, known) and _feeds_directly(n)]
     for node in sums:
         _split_sum(graph, node)
-    heads = [n for n in graph.graph.nodes if is_of_image(graph, n) and _feeds_directly(n)]
+    heads = [n for n in graph.graph.nodes if is_of_image(graph, n) and any(map(is_dense, n.users))]
     for node in heads:
         _read_patches(graph, node)
     gated = [n for n in graph.graph.nodes if _is_gated(n)]
@@ -143,7 +145,7 @@ class _Halves:
 
 def _is_between(node: fx.Node) -> bool:
     """Whether an activation has a convolution of its own, and all that read it are some too."""
-    if not is_call(node, aten.prelu.default, aten.clamp.default):
+    if not is_call(node, aten.prelu.default, aten.leaky_relu.default, aten.clamp.default):
         return False
     source = node.args[0]
     assert isinstance(source, fx.Node)
@@ -151,9 +153,9 @@ def _is_between(node: fx.Node) -> bool:
 
 
 def _halves_of(graph: fx.GraphModule, node: fx.Node) -> _Halves | None:
-    if is_call(node, aten.prelu.default):
-        slopes = constant_of(graph, node.args[1])
-        if slopes is None or slopes.numel() == 1:
+    if not is_call(node, aten.clamp.default):
+        slopes = _slopes_of(graph, node)
+        if slopes is None:
             return None
         factors = -slopes.detach().reshape(1, -1, 1, 1)
         return _Halves(-1.0, 0.0, factors, aten.relu.default, ())
@@ -169,6 +171,18 @@ def _halves_of(graph: fx.GraphModule, node: fx.Node) -> _Halves | None:
     return _Halves(1.0, -middle, ones, aten.clamp.default, (0.0, middle))
 
 
+def _slopes_of(graph: fx.GraphModule, node: fx.Node) -> Tensor | None:
+    """Of every channel. A leaky ReLU's other side is small: it is worth few multiplications."""
+    if is_call(node, aten.leaky_relu.default):
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        weight = constant_of(graph, source.args[1])
+        assert weight is not None
+        return torch.full((len(weight),), slope_of(node)) if _is_pointwise(graph, source) else None
+    slopes = constant_of(graph, node.args[1])
+    return None if slopes is None or slopes.numel() == 1 else slopes
+
+
 def _split_sum(graph: fx.GraphModule, node: fx.Node) -> None:
     operands: list[fx.Node] = []
     columns: list[Callable[[Tensor], Tensor]] = []
@@ -181,7 +195,7 @@ def _split_sum(graph: fx.GraphModule, node: fx.Node) -> None:
             operands.append(_two_sided(graph, x) if alone else x)
             columns.append(lambda weight: weight)
     for user in list(node.users):
-        _change(graph, user, 1, lambda w: torch.cat([of(w) for of in columns], 1))
+        change(graph, user, 1, lambda w: torch.cat([of(w) for of in columns], 1))
     _substitute(graph, node, aten.cat.default, (operands, 1))
 
 
@@ -197,6 +211,8 @@ def _gather_operands(graph: fx.GraphModule, node: fx.Node, known: Shapes) -> Non
             spans.setdefault(operand, []).append((start, end))
         start = end
     images = {x: patches_for(graph, x) for x in spans if is_of_image(graph, x)}
+    pointwise = [x for x in spans if x not in images and _is_pointwise(graph, x)]
+    tensors = {**images, **{x: _repeated(graph, x) for x in pointwise}}
 
     def columns(weight: Tensor) -> Tensor:
         found = []
@@ -206,14 +222,27 @@ def _gather_operands(graph: fx.GraphModule, node: fx.Node, known: Shapes) -> Non
         return torch.cat(found, 1)
 
     for reader in list(node.users):
-        _change(graph, reader, 1, columns)
-    _substitute(graph, node, aten.cat.default, ([images.get(x, x) for x in spans], 1))
+        change(graph, reader, 1, columns)
+    _substitute(graph, node, aten.cat.default, ([tensors.get(x, x) for x in spans], 1))
+
+
+def _is_pointwise(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node is a convolution that costs next to nothing."""
+    weight = constant_of(graph, node.args[1]) if is_dense(node) else None
+    return weight is not None and weight[0, 0].numel() == 1
+
+
+def _repeated(graph: fx.GraphModule, conv: fx.Node) -> fx.Node:
+    """The same convolution once more, to be split whatever else reads the first one."""
+    with graph.graph.inserting_after(conv):
+        twin = graph.graph.node_copy(conv)
+    return _two_sided(graph, twin)
 
 
 def _read_patches(graph: fx.GraphModule, conv: fx.Node) -> None:
     patches = patches_for(graph, conv)
-    for reader in list(conv.users):
-        _change(graph, reader, 1, partial(composed, graph, conv))
+    for reader in [x for x in conv.users if is_dense(x)]:
+        change(graph, reader, 1, partial(composed, graph, conv))
         reader.update_arg(0, patches)
 
 
@@ -231,7 +260,7 @@ def _double(graph: fx.GraphModule, node: fx.Node, halves: _Halves) -> None:
     assert isinstance(first, fx.Node)
     products = [user for user in node.users if is_call(user, aten.mul.Tensor)]
     for reader, start in [found for x in (node, *products) for found in readers(graph, x)]:
-        _change(graph, reader, 1, partial(_doubled, start=start, factors=halves.factors))
+        change(graph, reader, 1, partial(_doubled, start=start, factors=halves.factors))
     for product in products:
         gate = _gate_of(product)
         assert gate is not None
@@ -245,12 +274,12 @@ def _double(graph: fx.GraphModule, node: fx.Node, halves: _Halves) -> None:
 
 def _double_rows(graph: fx.GraphModule, conv: fx.Node, weight: float, shift: float) -> None:
     """Twice the outputs; the second half with other weights and another bias."""
-    _change(graph, conv, 1, lambda w: torch.cat([w, weight * w]))
+    change(graph, conv, 1, lambda w: torch.cat([w, weight * w]))
     if conv.args[2] is None:
         width = len(constant_of(graph, conv.args[1])) // 2  # type: ignore[arg-type]
         with graph.graph.inserting_before(conv):
             conv.update_arg(2, add_constant(graph, torch.zeros(width), f"{conv.name}_bias"))
-    _change(graph, conv, 2, lambda b: torch.cat([b, weight * b + shift]))
+    change(graph, conv, 2, lambda b: torch.cat([b, weight * b + shift]))
 
 
 def _doubled(weight: Tensor, start: int, factors: Tensor) -> Tensor:
@@ -259,7 +288,7 @@ def _doubled(weight: Tensor, start: int, factors: Tensor) -> Tensor:
     return torch.cat([weight[:, :end], factors * weight[:, start:end], weight[:, end:]], 1)
 
 
-def _change(
+def change(
     graph: fx.GraphModule, node: fx.Node, argument: int, how: Callable[[Tensor], Tensor]
 ) -> None:
     """Give a convolution other weights or another bias."""

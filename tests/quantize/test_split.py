@@ -74,9 +74,9 @@ class Gated(nn.Module):
 class Gathering(nn.Module):
     """A chain of residual blocks, all of whose results one convolution reads, as IMDN."""
 
-    def __init__(self):
+    def __init__(self, kernel=3):
         super().__init__()
-        self.head, self.blocks = conv(3, C), nn.ModuleList(conv(C, C) for _ in range(3))
+        self.head, self.blocks = conv(3, C), nn.ModuleList(conv(C, C, kernel) for _ in range(3))
         self.gather, self.tail = conv(3 * C, C, 1), conv(C, 12)
 
     def forward(self, x):
@@ -87,8 +87,25 @@ class Gathering(nn.Module):
         return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
 
 
+class HeadInChain(nn.Module):
+    """A convolution reads the head, and so does a sum that is needed further on."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.a, self.b, self.tail = conv(3, C), conv(C, C), conv(C, C), conv(C, 12)
+
+    def forward(self, x):
+        head = self.head(x)
+        first = F.relu(self.a(head)) + head
+        image = 0.1 * self.tail(F.relu(self.b(first) + first))
+        return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
+
+
 SPLIT = {
     "gathering": Gathering,
+    "gathering_pointwise": lambda: Gathering(1),
+    "head_in_chain": HeadInChain,
+    "leaky": lambda: Frame(nn.Sequential(conv(C, C, 1), nn.LeakyReLU(0.05), conv(C, C), nn.ReLU())),
     "prelu": lambda: Frame(nn.Sequential(conv(C, C), prelu(-0.5, 1.5), conv(C, C), nn.ReLU())),
     "clip": lambda: Frame(nn.Sequential(conv(C, C), nn.Hardtanh(0.0, 0.7), conv(C, C), nn.ReLU())),
     "no_bias": lambda: Frame(nn.Sequential(conv(C, C, bias=False), prelu(-1.0, 0.3), conv(C, C))),
@@ -177,8 +194,10 @@ def test_codes_of_patches_are_those_of_the_image(name):
     found = [n for n in calls(spelled, aten.conv2d.default) if n.meta.get(REQUANTIZES)]
     assert len(found) == (2 if name == "long_skip" else 1)
     for node in found:
-        assert torch.equal(codes[node.name][:, :27], under)
-        assert len(codes[node.name][:, 27].unique()) == 1
+        pixel = constant_of(spelled, node.args[1])[:-1].flatten(1).argmax(1)
+        assert set(pixel.tolist()) == set(range(27))  # some twice
+        assert torch.equal(codes[node.name][:, :-1], under[:, pixel])
+        assert len(codes[node.name][:, -1].unique()) == 1
 
 
 def test_a_gate_is_doubled_with_what_it_gates():
@@ -205,6 +224,14 @@ def test_what_clipping_costs_is_tried():
     for costs in ((0.01, 2.0), (2.0, 0.01)):
         tried = observe(split(graph), network, photos, costs=costs)
         assert error(quantize_observed(tried, network), graph) == near
+
+
+def test_a_leaky_relu_is_split_behind_a_pointwise_convolution_only():
+    leaky = nn.LeakyReLU(0.05)
+    body = nn.Sequential(conv(C, C, 1), leaky, conv(C, C), leaky, conv(C, C), nn.ReLU())
+    graph = lowered(network_of(Frame(body)))
+    before, after = (len(calls(g, aten.leaky_relu.default)) for g in (graph, split(graph)))
+    assert (before, after) == (2, 1)
 
 
 def test_a_sum_that_is_needed_further_on_stays():
