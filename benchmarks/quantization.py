@@ -48,6 +48,7 @@ class Options:
         keep: folder in which PTQ's results wait for the next run.
         litert: compare this many images of each set with LiteRT.
         again: measure what is there already, too.
+        only: names of candidates to measure; others keep the figures they have. Empty: all.
     """
 
     states: Path | None = None
@@ -55,6 +56,7 @@ class Options:
     keep: Path | None = None
     litert: int = 2
     again: bool = False
+    only: Sequence[str] = ()
     calibration: Sequence[Image] = field(default_factory=lambda: list(calibration_samples()))
 
 
@@ -81,21 +83,27 @@ def measure_row(subject: Subject, sets: Sequence[Dataset], known: Row, options: 
     made: dict[str, Made] = {}
     for data in sets:
         before = known.get("sets", {}).get(data.name, {})
-        wanted = [c for c in candidates if options.again or not _holds(c, data, before)]
-        kept = {c.name: before[c.name] for c in candidates if c not in wanted}
+        wanted = [c for c in candidates if _is_wanted(c, data, before, options)]
+        kept = {c.name: before[c.name] for c in candidates if c.name in before}
         if not wanted:
             row["sets"][data.name] = before
             continue
         for candidate in wanted:
             made.setdefault(candidate.name, candidate.make())
         exact, cells = _measure(network, data, wanted, made, options.litert)
-        cells = {c.name: (kept | cells)[c.name] for c in candidates}
+        cells = {c.name: (kept | cells)[c.name] for c in candidates if c.name in kept | cells}
         row["sets"][data.name] = {"fp32": exact, **cells}
     others = {
         name: cells for name, cells in known.get("sets", {}).items() if name not in row["sets"]
     }
     row["sets"] |= others
     return row
+
+
+def _is_wanted(candidate: Candidate, data: Dataset, before: Row, options: Options) -> bool:
+    if options.only and candidate.name not in options.only:
+        return False
+    return options.again or not _holds(candidate, data, before)
 
 
 def _holds(candidate: Candidate, data: Dataset, before: Row) -> bool:
@@ -196,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, help="folder for PTQ's results, for the next run")
     parser.add_argument("--litert", type=int, default=2, help="images to compare with LiteRT")
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
+    parser.add_argument("--only", nargs="+", default=(), help="ptq, split, qat: measure no other")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, measure nothing")
     parser.add_argument("--readme", type=Path, help="put the table into this file")
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON, extended")
@@ -206,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             photos = calibration_images(chosen.calibration) if chosen.calibration else None
             options = Options(
-                chosen.states, chosen.qat, chosen.keep, chosen.litert, chosen.again,
+                chosen.states, chosen.qat, chosen.keep, chosen.litert, chosen.again, chosen.only,
                 list(photos or calibration_samples()),
             )  # fmt: skip
             sets = [_cut(dataset(name), chosen.limit) for name in chosen.sets]

@@ -92,6 +92,13 @@ def test_figures_are_kept_until_the_weights_change(options, data, tmp_path, monk
     assert changed["sets"]["tiny"]["ptq"]["mean"] != row["sets"]["tiny"]["ptq"]["mean"]
 
 
+def test_candidates_that_are_not_asked_for_keep_their_figures(options, data, monkeypatch):
+    row = measure_row(TINY, [data], {}, options)
+    row["sets"]["tiny"]["ptq"]["made_from"] = "code that has changed since"
+    monkeypatch.setattr(candidates, "quantize", lambda *_: pytest.fail("measured again"))
+    assert measure_row(TINY, [data], row, replace(options, only=("qat",)))["sets"] == row["sets"]
+
+
 def test_ptq_waits_for_the_next_run(options, data, tmp_path, monkeypatch):
     kept = replace(options, keep=tmp_path / "keep")
     row = measure_row(TINY, [data], {}, kept)
