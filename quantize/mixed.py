@@ -42,8 +42,8 @@ Report = Callable[[str], None]
 CANDIDATES = 4
 """How many of the best convolutions, measured alone, are tried beside those chosen."""
 MOST_PATCHES = 4
-_SIDE = 192
-"""Photos are cut to this much of their middle, times the scale: enough for a mean, and quick."""
+_SIDE = 384
+"""Pixels of the original: photos are cut to this much of their middle, enough for a mean."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ class _Judge:
         scale = network.scale
         assert isinstance(scale, int)
         self._scale = scale
+        self._known: dict[frozenset[str], float] = {}
         self._pairs: list[tuple[Image, Image, float]] = []
         self.patches: list[tuple[Tensor, Tensor]] = []
         session = NetworkSession(network, torch.get_num_threads())
@@ -172,10 +173,13 @@ class _Judge:
             )
 
     def drop(self, quantized: QuantizedGraph) -> float:
-        """dB lost against float, mean over the photos."""
-        session = ReferenceSession(quantized, torch.get_num_threads())
-        losses = [before - self._psnr(session, lr, hr) for lr, hr, before in self._pairs]
-        return float(np.mean(losses))
+        """dB lost against float, mean over the photos; remembered by what runs in float."""
+        islands = float_nodes(quantized)
+        if islands not in self._known:
+            session = ReferenceSession(quantized, torch.get_num_threads())
+            losses = [before - self._psnr(session, lr, hr) for lr, hr, before in self._pairs]
+            self._known[islands] = float(np.mean(losses))
+        return self._known[islands]
 
     def _psnr(self, session: Session, lr: Image, hr: Image) -> float:
         return psnr(upscale(session, lr), hr, self._scale, LITERATURE)
@@ -183,7 +187,7 @@ class _Judge:
 
 def _middle(image: Image, scale: int, multiple: int) -> Image | None:
     """The middle of a photo, in whole low-resolution pixels."""
-    side = _SIDE * scale
+    side = max(_SIDE, 16 * scale)
     top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
     cut = crop_to_multiple(image[top : top + side, left : left + side], scale * multiple)
     return np.ascontiguousarray(cut) if min(cut.shape[:2]) >= 16 * scale else None
