@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from edgesr.export.pipeline import prepare
 from edgesr.quantize.doctor import findings
-from edgesr.quantize.doctor.diagnosis import Diagnosis, RuntimeFigures
+from edgesr.quantize.doctor.diagnosis import Crop, Diagnosis, ImageFigures, RuntimeFigures
 from edgesr.quantize.doctor.examine import Report, cut, examine, hashes
 from edgesr.quantize.doctor.factors import equalize_alike
 from edgesr.quantize.doctor.output import ImageTally, OutputTally, worst_crops
@@ -215,14 +215,14 @@ def _pictures(
             f"{path} enlarges x{manifest.scale}, its --source {network.name} x{network.scale}"
         )
     float_session = None if network is None else NetworkSession(network, torch.get_num_threads())
-    output, tallies = OutputTally(3), list[ImageTally]()
+    output, figures, crops = OutputTally(3), list[ImageFigures](), list[Crop | None]()
     known = set(manifest.calibration.get("images") or ())
     calibrated_on: list[str] = []
     notes = [_note(path, manifest, source)]
     for sample in samples:
-        if tallies and clock.left < 0:
+        if figures and clock.left < 0:
             notes.append(
-                f"{len(tallies)} of {images or 'all'} images were examined before time was up; "
+                f"{len(figures)} of {images or 'all'} images were examined before time was up; "
                 "--seconds gives more."
             )
             break
@@ -230,12 +230,13 @@ def _pictures(
         check_size(sample.lr)
         if hashes(sample) & known:
             calibrated_on.append(sample.name)
-        tallies.append(_picture(sample, scale, session, float_session, output))
+        tally = _picture(sample, scale, session, float_session, output)
+        figures.append(tally.figures())  # the picture itself is let go
+        crops.append(tally.crop)
         if report is not None:
-            report(len(tallies) / (images or len(tallies) + 1))
-    if not tallies:
+            report(len(figures) / (images or len(figures) + 1))
+    if not figures:
         raise UsageError("no image to examine; --data takes a folder, an image or a known set")
-    figures = [tally.figures() for tally in tallies]
     if float_session is None:
         figures = [replace(image, against_float=None, float_truth=None) for image in figures]
     params = manifest.output_quantization
@@ -246,7 +247,7 @@ def _pictures(
         str(path), manifest.network, manifest.target, data, (),
         output=output.figures(reached, manifest.value_range),
         images=tuple(figures),
-        crops=worst_crops([tally.crop for tally in tallies], _CROPS),
+        crops=worst_crops(crops, _CROPS),
         runtime=RuntimeFigures(
             f"{info.runtime} {info.version}", manifest.operators, None, None, 0.0, None
         ),

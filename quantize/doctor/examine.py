@@ -211,16 +211,17 @@ def _look(
     assert isinstance(scale, int)
     examination, tiling = Examination(quantized), tiling_of(network)
     known = set(quantized.calibration.get("images") or ())
-    tallies: list[ImageTally] = []
+    images_seen: list[ImageFigures] = []
+    crops: list[Crop | None] = []
     probes: list[Tensor] = []
     seen = _Seen()
     clock = Clock(budget.seconds)
     file_tile: Image | None = None
     tile_end = budget.seconds * (1 - _TILE_SHARE)
     for sample in samples:
-        if tallies and clock.left < tile_end:
+        if images_seen and clock.left < tile_end:
             seen.notes.append(
-                f"{len(tallies)} of {images or 'all'} images were examined before time was up; "
+                f"{len(images_seen)} of {images or 'all'} images were examined before time was up; "
                 "--seconds gives more."
             )
             break
@@ -230,21 +231,23 @@ def _look(
         pixels = to_pixels(sample.lr, network)
         found, total_tiles = windows(pixels, tiling, budget.tiles_per_image)
         tally = ImageTally(sample, scale, network.colour == "y", total_tiles)
-        share = (clock.left - tile_end) / max((images or len(tallies) + 3) - len(tallies), 1)
+        before = len(images_seen)
+        share = (clock.left - tile_end) / max((images or before + 3) - before, 1)
         for number, window in enumerate(take(found, clock, share), 1):
             int8, smooth = examination.tile(window.of(pixels))
             inner = _kept(window, scale)
             examination.output.include(int8[inner], smooth[inner])
             tally.include(window, int8[inner], smooth[inner])
             if report is not None:
-                report((len(tallies) + number / len(found)) / (images or len(tallies) + 1))
-        tallies.append(tally)
+                report((before + number / len(found)) / (images or before + 1))
+        images_seen.append(tally.figures())  # the picture itself is let go
+        crops.append(tally.crop)
         probes += [_probe(w.of(pixels), network) for w in found[: 2 if len(probes) == 0 else 1]]
         if file_tile is None:
             file_tile = _file_tile(found[0].of(pixels), tiling.multiple)
-    if not tallies or file_tile is None:
+    if not images_seen or file_tile is None:
         raise UsageError("no image to examine; --data takes a folder, an image or a known set")
-    examined, there = sum(t.examined for t in tallies), sum(t.tiles for t in tallies)
+    examined, there = sum(i.tiles_examined for i in images_seen), sum(i.tiles for i in images_seen)
     if examined < there:
         seen.notes.append(
             f"{examined} of {there} tiles were examined, busy and flat ones first "
@@ -256,8 +259,8 @@ def _look(
     seen.output = examination.output.figures(
         quantized.activations.get(examination.result), network.value_range
     )
-    seen.images = tuple(tally.figures() for tally in tallies)
-    seen.crops = worst_crops([tally.crop for tally in tallies], _CROPS)
+    seen.images = tuple(images_seen)
+    seen.crops = worst_crops(crops, _CROPS)
     seen.runtime, problem = run_file(quantized, goal, file_tile)
     if problem and seen.runtime is None:
         seen.obstacle = problem

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from edgesr.quantize import integer
-from edgesr.quantize.doctor import Budget, Severity, examine
+from edgesr.quantize.doctor import Budget, Sample, Severity, examine
 from edgesr.quantize.doctor.places import places
+from edgesr.quantize.islands import with_islands
 from edgesr.quantize.ptq import Recipe
 from sick_networks import (
     FIRST,
@@ -225,6 +227,37 @@ def test_when_time_is_up_the_report_says_what_was_left_out(graph):
     assert any("1 of 3 images" in note for note in diagnosis.notes)
     assert any("tiles were examined" in note for note in diagnosis.notes)
     assert any("layers" in note for note in diagnosis.notes)
+
+
+def test_of_a_large_photo_the_busiest_and_flattest_tiles_are_looked_at(graph):
+    large = Sample("large", photo(600, 900, seed=3))
+    diagnosis = look(graph, large, budget=Budget(0.5))
+    (image,) = diagnosis.images
+    assert (image.height, image.width) == (600, 900)
+    assert 1 <= image.tiles_examined < image.tiles
+
+
+def test_pictures_are_let_go_once_they_are_examined(graph):
+    truths = []
+
+    def samples():
+        for seed in (11, 12, 13):
+            assert all(truth() is None for truth in truths[:-1])
+            made = sample(seed=seed)
+            truths.append(weakref.ref(made.hr))
+            yield made
+            del made
+
+    assert len(examine(graph, samples(), images=3, budget=Budget(600)).images) == 3
+
+
+def test_float_islands_are_examined_like_the_rest(graph):
+    mixed = with_islands(graph, [node_names(graph, FIRST)[0]])
+    diagnosis = look(mixed)
+    names = [layer.name for layer in diagnosis.layers]
+    assert "head" in names and SECOND in names
+    assert diagnosis.runtime is not None and diagnosis.runtime.identical > 0.99
+    assert not found(diagnosis, "runtime")
 
 
 def test_images_that_were_calibrated_on_are_named(graph):
