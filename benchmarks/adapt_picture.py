@@ -1,4 +1,4 @@
-"""What a step brings, as one picture: a blurred photo by bicubic, before, and after one step.
+"""What steps bring, as one picture: a blurred photo by bicubic, before, after one and ten steps.
 
     python -m edgesr.benchmarks.adapt_picture mzsr-x2 --out adapt.webp
 
@@ -27,7 +27,7 @@ from edgesr.errors import EdgesrError
 from edgesr.metrics.psnr import psnr
 from edgesr.models.mzsr import MZSR
 
-SIDE = 160
+SIDE = 120
 """Of the part that is shown, in pixels of the enlargement."""
 ZOOM = 2
 
@@ -40,7 +40,8 @@ def draw(module: MZSR, photo: Image) -> Image:
     images = {
         "bicubic": imresize(low, scale),
         "before": enlarge(adapt(module, low, kernel, 0), low),
-        "after one step": enlarge(adapt(module, low, kernel, 1), low),
+        "one step": enlarge(adapt(module, low, kernel, 1), low),
+        "ten steps": enlarge(adapt(module, low, kernel, 10), low),
     }
     top, left = (max(0, side - SIDE) // 2 for side in high.shape[:2])
     middle = np.s_[top : top + SIDE, left : left + SIDE]
@@ -61,7 +62,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="mzsr-x2 or a checkpoint of it")
-    parser.add_argument("--photo", type=Path, default=SAMPLES / "evaluation" / "gates.webp")
+    parser.add_argument("--photo", type=Path, default=SAMPLES / "evaluation" / "dog.webp")
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument("--force", action="store_true", help="overwrite")
     o = parser.parse_args()

@@ -10,7 +10,7 @@ from edgesr.errors import UsageError
 from edgesr.models.mzsr import MZSR
 
 
-def test_the_same_part_of_three_enlargements(monkeypatch):
+def test_the_same_part_of_every_enlargement(monkeypatch):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     seen = []
@@ -23,9 +23,9 @@ def test_the_same_part_of_three_enlargements(monkeypatch):
     photo = np.random.default_rng(0).integers(0, 256, (67, 90, 3), np.uint8)
     adapt_picture.draw(MZSR(2, channels=4, layers=3).eval().requires_grad_(False), photo)
     (row,) = seen
-    assert [name.split(":")[0] for name in row] == ["bicubic", "before", "after one step"]
+    assert [name.split(":")[0] for name in row] == ["bicubic", "before", "one step", "ten steps"]
     assert {cell.shape for cell in row.values()} == {(64, 88, 3)}
-    _, before, after = row.values()
+    _, before, after, _ = row.values()
     assert not np.array_equal(before, after)
 
 
