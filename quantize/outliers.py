@@ -4,7 +4,7 @@
 
 The largest weight of an output channel sets the step of them all. Where a skip is read through
 patches of the image, one pixel's weights are far above the rest: rounding the last convolution's
-weights of IMDN made a fifth of all its noise. A channel that is there twice takes half the weight
+weights of IMDN made a sixth of all its noise. A channel that is there twice takes half the weight
 each time. Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier
 Channel Splitting", ICML 2019.
 """
