@@ -193,7 +193,7 @@ def train(
         every: steps between states.
     """
     torch.manual_seed(seed)
-    teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3)}
+    teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3, 4)}
     begun = load(start).module if start else warm_started(teachers[3])  # type: ignore[arg-type]
     begun.requires_grad_(True).train()
     student: ArbPlain = begun.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
