@@ -109,12 +109,12 @@ def race(module: MZSR, newcomer: MZSR, image: Image, limit: int, every: int) -> 
     one_step = time.process_time() - began
     goal = psnr(enlarge(learned, low), high, scale)
     course = []
-    for step, seconds, learned in _timed(self_train(
+    for step, seconds, student in _timed(self_train(
         newcomer, low, kernel, SelfTraining(steps=limit))):  # fmt: skip
         if step % every and step != limit:
             continue
-        decibels = psnr(enlarge(learned.eval(), low), high, scale)
-        learned.train()
+        decibels = psnr(enlarge(student.eval(), low), high, scale)
+        student.train()
         course.append({"step": step, "seconds": seconds, "psnr_y": decibels})
         if decibels >= goal:
             break
@@ -140,9 +140,9 @@ def in_precision(module: MZSR, *, bf16: bool) -> MZSR:
 def _timed(learners: Iterator[MZSR]) -> Iterator[tuple[int, float, MZSR]]:
     """Each step with its number and the processor time that learning took so far."""
     spent, began = 0.0, time.process_time()
-    for step, each in enumerate(learners, 1):
+    for step, student in enumerate(learners, 1):
         spent += time.process_time() - began
-        yield step, spent, each
+        yield step, spent, student
         began = time.process_time()
 
 
