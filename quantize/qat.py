@@ -34,6 +34,7 @@ from edgesr.quantize.fake import FakeQuantized, channels_last
 from edgesr.quantize.scheme import LOWEST, QuantizedGraph
 from torch import Tensor, fx, nn
 
+from edgesr.allocator import keep_freed_memory
 from edgesr.data.colour import join, split
 from edgesr.data.images import Image
 from edgesr.errors import CheckpointError, UsageError
@@ -138,6 +139,7 @@ def adapt(
                 f"an evaluation image of {image.shape[1]}x{image.shape[0]} is among the training "
                 "images; leave it out, or the measured quality means nothing"
             )
+    keep_freed_memory()
     teacher = channels_last(start.graph)
     run = _Run(start, options, state)
     pairs = [_crop(pair, network) for pair in validation]

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.allocator import keep_freed_memory
 from edgesr.bfloat16 import where_fast
 from edgesr.data.bicubic import imresize
 from edgesr.data.images import SUFFIXES, read_image
@@ -192,6 +193,7 @@ def train(
         steps: of `batch` patches; the rate falls along a cosine.
         every: steps between states.
     """
+    keep_freed_memory()
     torch.manual_seed(seed)
     teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3, 4)}
     begun = load(start).module if start else warm_started(teachers[3])  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgesr.allocator import keep_freed_memory
 from edgesr.bfloat16 import is_fast
 from edgesr.errors import UsageError
 
@@ -45,6 +46,7 @@ class Engine:
         Raises:
             UsageError: `batch` cannot be shared evenly, or there is no such device.
         """
+        keep_freed_memory()
         # Imported here: not everything that names an engine trains.
         from lightning_fabric import Fabric
 
