@@ -1,13 +1,12 @@
-"""Train ArbSR-Plain: a scale per batch, knowledge from networks made for one scale.
+"""Train ArbSR: a scale per batch, knowledge from networks made for one scale.
 
     python -m edgesr.train.any_scale --data BSDS400 --data T91 --out runs/arbsr-plain
+    python -m edgesr.train.any_scale --network arbsr-edsr-baseline --teacher edsr-baseline-x2 ...
 
 Wang et al., ICCV 2021, section 4.1: every batch has one scale, drawn at random; LR patches come
-from MATLAB's bicubic. Section 3.4: at the scales of a teacher its features are an example to the
-features after an adaption, here through a 1x1 convolution per teacher (FitNets, Romero et al., ICLR
-2015), as the teachers were not trained from one another.
+from MATLAB's bicubic. Features follow the teachers' (`transfer.py`).
 
-The body starts as that of a network for one scale; with `--start arbsr-plain-x2`, all starts as the
+The body starts as that of the last teacher; with `--start arbsr-plain-x2`, all starts as the
 shipped weights. Optimizer: SOAP (docs/train.md). Goes on where it stopped when started again.
 """
 
@@ -16,8 +15,9 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -33,13 +33,16 @@ from edgesr.allocator import keep_freed_memory
 from edgesr.bfloat16 import where_fast
 from edgesr.data.bicubic import imresize
 from edgesr.data.images import SUFFIXES, read_image
-from edgesr.errors import BadFileError
-from edgesr.models.arbsr import ArbPlain
+from edgesr.errors import BadFileError, EdgesrError, UsageError
+from edgesr.models import create
+from edgesr.models.any_scale import AnyScale
 from edgesr.models.intake import load
-from edgesr.models.plain import Plain
+from edgesr.network import Network
 from edgesr.scales import Scale, factors
 from edgesr.train.optimizer import optimizer_for
 from edgesr.train.state import read_state, write_state
+from edgesr.train.transfer import Transfer, warm_start
+from edgesr.train.unit import Unit
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -60,6 +63,8 @@ _MARGIN = 10
 """LR pixels. Both times any tenth are whole, and the margin keeps the crop's border out."""
 _TRANSFER = 0.1
 """Weight of the features' loss beside the image's."""
+_CHANNELS = {"arbsr-plain": 32, "arbsr-edsr-baseline": 64}
+_PLAIN = ("plain-m-x2", "plain-m-x4", "plain-m-x3")
 
 
 class Photos:
@@ -119,51 +124,6 @@ def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return rounded
 
 
-class Transfer(nn.Module):
-    """The loss of a student's features against the teacher's of the same scale."""
-
-    def __init__(self, teachers: Mapping[int, Plain], student: ArbPlain) -> None:
-        super().__init__()
-        self._teachers = dict(teachers)
-        self._student = student.trunk
-        width = student.trunk.stages[0][0].square.out_channels  # type: ignore[index, union-attr]
-        self.translate = nn.ModuleDict(
-            {str(scale): nn.Conv2d(int(width), int(width), 1) for scale in teachers}
-        )
-        for conv in self.translate.values():
-            nn.init.dirac_(conv.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        self._seen: list[Tensor] = []
-        for adaption in student.trunk.adaptions:
-            adaption.register_forward_hook(lambda *args: self._seen.append(args[-1]))
-
-    def forward(self, lr: Tensor, scale: Scale) -> Tensor:
-        """After the student has run on `lr`; zero at scales without a teacher."""
-        seen, self._seen = self._seen, []
-        teacher = self._teachers.get(scale) if isinstance(scale, int) else None
-        if teacher is None:
-            return torch.zeros(())
-        with torch.no_grad():
-            features, taught = lr, []
-            for index, conv in enumerate(teacher.body, 1):
-                features = F.relu(conv(features))
-                if index % self._student.every == 0:
-                    taught.append(features)
-        translate = self.translate[str(scale)]
-        losses = [F.l1_loss(translate(a), b) for a, b in zip(seen, taught, strict=True)]
-        return torch.stack(losses).float().mean()
-
-
-def warm_started(teacher: Plain) -> ArbPlain:
-    """A student whose body is the teacher's, and whose adaptions change nothing yet."""
-    student = ArbPlain(2)
-    for stage, conv in zip(student.trunk.stages, teacher.body, strict=True):
-        stage[0].load_state_dict(conv.state_dict())  # type: ignore[index]
-    for adaption in student.trunk.adaptions:
-        nn.init.zeros_(adaption.adapt.experts)  # type: ignore[union-attr, arg-type]
-    return student
-
-
 def scale_of(rng: np.random.Generator) -> Scale:
     """A batch's scale."""
     group = SHARES[int(rng.choice(len(SHARES), p=[share for _, share in SHARES]))][0]
@@ -177,31 +137,39 @@ def train(
     photos: Photos,
     out: Path,
     *,
+    network: str = "arbsr-plain",
+    teachers: Sequence[str] = _PLAIN,
     start: str = "",
     steps: int,
     batch: int = 8,
     rate: float = 2e-3,
     seed: int = 0,
     every: int = 250,
-) -> ArbPlain:
+) -> nn.Module:
     """Train and return the averaged network; writes `state.pt` and `log.csv` into `out`.
 
     Args:
         photos: what to learn from.
         out: folder of the run.
-        start: shipped network or checkpoint of an ArbSR-Plain; the body of plain-m-x3 by default.
+        network: registry name without scale.
+        teachers: shipped networks or checkpoints, each for one scale.
+        start: shipped network or checkpoint of `network`; the last teacher's body by default.
         steps: of `batch` patches; the rate falls along a cosine.
         every: steps between states.
+
+    Raises:
+        UsageError: teachers that cannot teach this network.
     """
     keep_freed_memory()
     torch.manual_seed(seed)
-    teachers = {s: load(f"plain-m-x{s}").module for s in (2, 3, 4)}
-    begun = load(start).module if start else warm_started(teachers[3])  # type: ignore[arg-type]
-    begun.requires_grad_(True).train()
-    student: ArbPlain = begun.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average: ArbPlain = deepcopy(student).requires_grad_(False).eval()
-    transfer = Transfer(teachers, student)  # type: ignore[arg-type]
+    known = [load(name) for name in teachers]
+    begun = load(start) if start else _begun(network, known[-1])
+    body = begun.module.requires_grad_(True).train()
+    student: AnyScale = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average: AnyScale = deepcopy(student).requires_grad_(False).eval()
+    transfer = Transfer({_whole(one): one for one in known}, student, _CHANNELS[network])
     learned = nn.ModuleList([student, transfer])
+    unit = Unit(student, begun.value_range)
     optimizer = optimizer_for(learned.parameters(), "soap", rate)
     out.mkdir(parents=True, exist_ok=True)
     first = _resume(out / "state.pt", learned, average, optimizer)
@@ -214,8 +182,8 @@ def train(
         lr, hr = photos.batch(rng, batch, scale)
         lr = lr.contiguous(memory_format=torch.channels_last)
         with where_fast():
-            sr = student(lr)
-            transferred = transfer(lr, scale)
+            sr = unit(lr)
+            transferred = transfer(lr * begun.value_range, scale)
         # L2 at the end: it is what PSNR measures; scaled to the size of L1's gradients.
         squared = step >= 0.85 * steps
         loss = 25 * F.mse_loss(sr.float(), hr) if squared else F.l1_loss(sr.float(), hr)
@@ -235,6 +203,20 @@ def train(
             )
             total = 0.0
     return average
+
+
+def _begun(name: str, teacher: Network) -> Network:
+    """A new network with a teacher's body."""
+    network = create(f"{name}-x2")
+    assert isinstance(network.module, AnyScale)
+    warm_start(network.module, teacher)
+    return network
+
+
+def _whole(teacher: Network) -> int:
+    if not isinstance(teacher.scale, int):
+        raise UsageError(f"`{teacher.name}` is for no one whole scale, so it cannot teach")
+    return teacher.scale
 
 
 def _share(step: int, steps: int, warm_up: int = 300) -> float:
@@ -275,17 +257,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="edgesr.train.any_scale")
     parser.add_argument("--data", type=Path, action="append", required=True, help="HR photos")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run")
-    parser.add_argument("--start", default="", help="weights to go on from; plain-m-x3's body")
+    parser.add_argument("--network", default="arbsr-plain", choices=_CHANNELS)
+    parser.add_argument("--teacher", action="append", help=f"default: {' '.join(_PLAIN)}")
+    parser.add_argument("--start", default="", help="weights to go on from")
     parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from safetensors.torch import save_file
 
-    average = train(Photos(options.data), options.out, start=options.start, steps=options.steps)
+    try:
+        average = train(
+            Photos(options.data), options.out, network=options.network,
+            teachers=options.teacher or _PLAIN, start=options.start, steps=options.steps,
+            rate=options.rate,
+        )  # fmt: skip
+    except EdgesrError as error:
+        sys.stderr.write(f"edgesr: {error}\n")
+        sys.exit(error.exit_code)
     tensors = {k: v.contiguous() for k, v in average.state_dict().items()}
-    save_file(tensors, options.out / "arbsr-plain.safetensors")
+    save_file(tensors, options.out / f"{options.network}.safetensors")
 
 
 if __name__ == "__main__":
