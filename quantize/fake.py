@@ -361,16 +361,16 @@ def _approximate(step: Step, scales: dict[str, Tensor]) -> Tensor:
 
 
 def _settle(value: Tensor, codes: Tensor, step: Tensor) -> None:
-    """Move each number, if need be, to where it rounds to its code; in place.
+    """Move each number that rounds to another code to the middle of its own; in place.
 
-    Rounding to nearest needs no move. Adaptive rounding or a corrected bias chose other codes.
+    Adaptive rounding or a corrected bias chose other codes than the nearest. At the edge of such a
+    code the first step of training would undo the choice, and with it what all others make up for.
     """
     step = step.double().reshape(-1, *[1] * (value.dim() - 1))
     exact = codes.double()
-    wanted = torch.maximum(torch.minimum(value / step, exact + 0.499), exact - 0.499)
     clipped = (codes.abs() == 127) & (value / step * exact.sign() > 127) & (value.dim() > 1)
     moved = (torch.round(value / step) != exact) & ~clipped
-    value.copy_(torch.where(moved, wanted * step, value.double()))
+    value.copy_(torch.where(moved, exact * step, value.double()))
 
 
 def _source(conv: fx.Node) -> str:

@@ -124,6 +124,28 @@ def test_a_start_with_other_codes_than_the_nearest_is_kept():
         assert torch.allclose(result.weights[name].scale, known.scale, rtol=1e-6)
 
 
+def test_a_small_step_does_not_undo_chosen_codes():
+    """What adaptive rounding chose against the nearest code lies in the middle of its own."""
+    start = quantized_once("residual")
+    rng = np.random.default_rng(0)
+    nodes = {node.name: node for node in tensor_nodes(start.graph)}
+    chosen = {}
+    for name, known in start.weights.items():
+        if not is_copy(start.graph, nodes[name]):
+            up = torch.from_numpy(rng.integers(0, 2, known.weight.shape)) * known.weight.sign()
+            inside = known.weight.abs() < 126
+            chosen[name] = replace(known, weight=known.weight + (up * inside).to(torch.int8))
+    fake = FakeQuantized(replace(start, weights=start.weights | chosen))
+    with torch.no_grad():
+        for moves in fake.weights:
+            moves += 0.15 * torch.sign(torch.randn_like(moves))
+    result = fake.quantized()
+    for name, known in chosen.items():
+        other = known.weight != start.weights[name].weight
+        assert other.any()
+        assert torch.equal(result.weights[name].weight[other], known.weight[other])
+
+
 @pytest.mark.parametrize("name", ["residual", "concat", "image_again", "tanh_sigmoid"])
 def test_learned_scales_obey_the_rules(name):
     fake = learned(name, seed=1)
