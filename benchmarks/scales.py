@@ -1,6 +1,7 @@
 """A network for any scale beside bicubic and beside networks for one scale, over a grid of scales.
 
     python -m edgesr.benchmarks.scales --data b100 --out benchmarks/results/scales.json
+    python -m edgesr.benchmarks.scales --model arbsr-edsr-baseline --fixed edsr-baseline-x2 ...
 
 What the file has of other images and scales stays.
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,6 +30,7 @@ from edgesr.runtime import NetworkSession, upscale
 from edgesr.scales import Scale, checked, factors, parse_scale, scale_text
 
 GRID = ("1.5", "2", "2.5", "3", "3.5", "4", "1.5x3", "3.5x2")
+FIXED = ("plain-m-x2", "plain-m-x3")
 Subject = Callable[[Image, Scale], Image]
 
 
@@ -44,9 +46,9 @@ def any_scale(spec: str) -> Subject:
     return run
 
 
-def fixed_scale(names: dict[int, str]) -> Subject:
+def fixed_scale(names: Sequence[str]) -> Subject:
     """The network for the next scale above, its result reduced; or the largest, its enlarged."""
-    sessions = {scale: NetworkSession(load(name)) for scale, name in names.items()}
+    sessions = {int(n.scale): NetworkSession(n) for n in map(load, names)}  # type: ignore[arg-type]
 
     def run(image: Image, scale: Scale) -> Image:
         wanted = max(factors(scale))
@@ -80,13 +82,15 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="edgesr.benchmarks.scales", description=__doc__)
     parser.add_argument("--model", default="arbsr-plain")
+    parser.add_argument("--fixed", action="append", help=f"default: {', '.join(FIXED)}")
     parser.add_argument("--data", action="append", required=True)
     parser.add_argument("--scale", action="append", help=f"default: {', '.join(GRID)}")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    fixed = options.fixed or FIXED
     subjects: dict[str, Subject] = {
         "bicubic": imresize,
-        "fixed": fixed_scale({2: "plain-m-x2", 3: "plain-m-x3"}),
+        "fixed": fixed_scale(fixed),
         options.model: any_scale(options.model),
     }
     rows = _measured_before(options.out)
@@ -96,7 +100,7 @@ def main() -> None:
             place = {"data": data, "scale": scale_text(scale)}
             rows = [row for row in rows if not place.items() <= row.items()]
             rows.append({**place, **measure(subjects, data, scale)})
-            result = {"protocol": str(LITERATURE), "fixed": "plain-m-x2, plain-m-x3", "rows": rows}
+            result = {"protocol": str(LITERATURE), "fixed": ", ".join(fixed), "rows": rows}
             write_atomically(options.out, (json.dumps(result, indent=1) + "\n").encode())
 
 
