@@ -21,11 +21,10 @@ from edgesr.export.pipeline import prepare
 from edgesr.export.writers import WRITERS, Form
 from edgesr.quantize import QuantizedGraph, integer, quantize, store
 from edgesr.quantize.ptq import Recipe
-from edgesr.quantize.split import split
+from edgesr.quantize.split import splits
 
 from edgesr.data.datasets import pixel_hash
 from edgesr.data.images import Image
-from edgesr.errors import UnsupportedError
 from edgesr.evaluate import Upscaler
 from edgesr.manifest import sha256_of
 from edgesr.network import Network
@@ -84,7 +83,7 @@ def candidates_for(
     photos = [pixel_hash(image) for image in calibration]
     ptq = _digest(base, _code(), *photos)
     found = [Candidate("ptq", ptq, lambda: _ptq(network, calibration, Recipe(), keep, ptq))]
-    if with_split and _splits(network):
+    if with_split and splits(prepare(network)[0]):
         made_from, recipe = _digest(ptq, "split"), Recipe(split=True)
         found.append(
             Candidate(
@@ -117,15 +116,6 @@ def _digest(*parts: str) -> str:
 def _code() -> str:
     folder = Path(edgesr.quantize.__file__).parent
     return sha256_of(*sorted(p for p in folder.glob("*.py") if p.name not in _DECIDES_NOTHING))
-
-
-def _splits(network: Network) -> bool:
-    """Whether there is something to split."""
-    try:
-        split(prepare(network)[0])
-    except UnsupportedError:
-        return False
-    return True
 
 
 def _ptq(

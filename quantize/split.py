@@ -73,6 +73,15 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
     return tidy(graph)
 
 
+def splits(graph: fx.GraphModule) -> bool:
+    """Whether there is something to split."""
+    try:
+        split(graph)
+    except UnsupportedError:
+        return False
+    return True
+
+
 def _is_sum(node: fx.Node, known: Shapes) -> bool:
     """Whether the node adds two feature maps, neither broadcast."""
     if not is_call(node, aten.add.Tensor) or "alpha" in node.kwargs:

@@ -147,6 +147,7 @@ def ptq_command(
     from edgesr.errors import UsageError
     from edgesr.quantize.ptq import Recipe, quantize, quantize_observed
     from edgesr.quantize.split import split as split_graph
+    from edgesr.quantize.split import splits
     from edgesr.quantize.statistics import read
     from edgesr.quantize.store import save
 
@@ -175,6 +176,8 @@ def ptq_command(
     save(quantized, out)
     for line in plan.summary() if plan else []:
         say(line)
+    if plan and plan.layers and not split and splits(lowered):
+        say("--split --max-drop may need fewer of them in float: see docs/quantize.md")
     row: dict[str, Any] = {
         "file": str(out),
         "convolutions": len(quantized.weights),
