@@ -39,7 +39,11 @@ from edgesr.models.intake import load, shipped_names
 
 RESULT = Path(__file__).parent / "results" / "weights.json"
 VERSION = 1
-ELSEWHERE = {"arbsr-plain": "any-scale.md", "mzsr-x2": "adapt.md"}
+ELSEWHERE = {
+    "arbsr-plain": "any-scale.md",
+    "arbsr-edsr-baseline": "any-scale.md",
+    "mzsr-x2": "adapt.md",
+}
 """Not used at one scale as they are: their pages have figures of their own."""
 
 Row = dict[str, Any]
