@@ -16,6 +16,7 @@ RANKS = {
     "edgesr.errors": 0,
     "edgesr.scales": 1,
     "edgesr.network": 1,
+    "edgesr.allocator": 1,
     "edgesr.bfloat16": 1,
     "edgesr.lifeline": 1,
     "edgesr.processor": 1,
