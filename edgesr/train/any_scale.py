@@ -79,7 +79,8 @@ class Photos:
         images = [read_image(file).pixels for file in files]
         self.images = [image for image in images if min(image.shape[:2]) >= smallest]
         if not self.images:
-            raise BadFileError(f"no image of {smallest} pixels a side below {folders}")
+            where = ", ".join(map(str, folders))
+            raise BadFileError(f"no image of {smallest} pixels a side below {where}")
         areas = np.array([image.shape[0] * image.shape[1] for image in self.images], np.float64)
         self._share = areas / areas.sum()
 
