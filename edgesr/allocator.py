@@ -2,7 +2,7 @@
 
 glibc gives every large block back to the system when it is freed and asks for it again a moment
 later; the system then clears it page by page. A training step frees and allocates all its feature
-maps: where matrix units multiply bfloat16, that takes about as long as the arithmetic.
+maps: the faster the arithmetic, the larger the share of the time that goes into that.
 """
 
 from __future__ import annotations

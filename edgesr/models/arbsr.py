@@ -91,7 +91,7 @@ class AdaptedTrunk(nn.Module):
 
     def __init__(self, stages: Sequence[nn.Module], channels: int, every: int) -> None:
         super().__init__()
-        self.every = every
+        self.channels, self.every = channels, every
         self.stages = nn.ModuleList(stages)
         self.adaptions = nn.ModuleList(
             ScaleAwareAdaption(channels) for _ in range(len(stages) // every)

@@ -63,8 +63,11 @@ _MARGIN = 10
 """LR pixels. Both times any tenth are whole, and the margin keeps the crop's border out."""
 _TRANSFER = 0.1
 """Weight of the features' loss beside the image's."""
-_CHANNELS = {"arbsr-plain": 32, "arbsr-edsr-baseline": 64}
-_PLAIN = ("plain-m-x2", "plain-m-x4", "plain-m-x3")
+_TEACHERS = {
+    "arbsr-plain": ("plain-m-x2", "plain-m-x4", "plain-m-x3"),
+    "arbsr-edsr-baseline": ("edsr-baseline-x2",),
+}
+"""Shipped ones; students start with the last's body."""
 
 
 class Photos:
@@ -139,7 +142,7 @@ def train(
     out: Path,
     *,
     network: str = "arbsr-plain",
-    teachers: Sequence[str] = _PLAIN,
+    teachers: Sequence[str] = (),
     start: str = "",
     steps: int,
     batch: int = 8,
@@ -153,22 +156,23 @@ def train(
         photos: what to learn from.
         out: folder of the run.
         network: registry name without scale.
-        teachers: shipped networks or checkpoints, each for one scale.
+        teachers: shipped networks or checkpoints, each for one scale; by default those of ours
+            that can teach `network`.
         start: shipped network or checkpoint of `network`; the last teacher's body by default.
         steps: of `batch` patches; the rate falls along a cosine.
         every: steps between states.
 
     Raises:
-        UsageError: teachers that cannot teach this network.
+        UsageError: teachers that cannot teach this network; a start of another kind.
     """
     keep_freed_memory()
     torch.manual_seed(seed)
-    known = [load(name) for name in teachers]
+    known = [load(name) for name in teachers or _TEACHERS[network]]
     begun = load(start) if start else _begun(network, known[-1])
     body = begun.module.requires_grad_(True).train()
     student: AnyScale = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average: AnyScale = deepcopy(student).requires_grad_(False).eval()
-    transfer = Transfer({_whole(one): one for one in known}, student, _CHANNELS[network])
+    transfer = Transfer({_whole(one): one for one in known}, student)
     learned = nn.ModuleList([student, transfer])
     unit = Unit(student, begun.value_range)
     optimizer = optimizer_for(learned.parameters(), "soap", rate)
@@ -258,8 +262,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="edgesr.train.any_scale")
     parser.add_argument("--data", type=Path, action="append", required=True, help="HR photos")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run")
-    parser.add_argument("--network", default="arbsr-plain", choices=_CHANNELS)
-    parser.add_argument("--teacher", action="append", help=f"default: {' '.join(_PLAIN)}")
+    parser.add_argument("--network", default="arbsr-plain", choices=_TEACHERS)
+    parser.add_argument("--teacher", action="append", default=[], help="default: ours")
     parser.add_argument("--start", default="", help="weights to go on from")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -272,7 +276,7 @@ def main() -> None:
     try:
         average = train(
             Photos(options.data), options.out, network=options.network,
-            teachers=options.teacher or _PLAIN, start=options.start, steps=options.steps,
+            teachers=options.teacher, start=options.start, steps=options.steps,
             rate=options.rate,
         )  # fmt: skip
     except EdgesrError as error:

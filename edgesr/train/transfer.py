@@ -30,19 +30,18 @@ class Transfer(nn.Module):
     Args:
         teachers: by scale; of the kind that the student's body is.
         student: ArbSR around Plain or EDSR.
-        channels: of the features.
 
     Raises:
         UsageError: a teacher of another kind.
     """
 
-    def __init__(self, teachers: Mapping[int, Network], student: AnyScale, channels: int) -> None:
+    def __init__(self, teachers: Mapping[int, Network], student: AnyScale) -> None:
         super().__init__()
         self._range = next(iter(teachers.values())).value_range
         self._bodies = {scale: _body_of(teacher, student) for scale, teacher in teachers.items()}
         trunk = student.get_submodule("trunk")
         assert isinstance(trunk, AdaptedTrunk)
-        self._every = trunk.every
+        self._every, channels = trunk.every, trunk.channels
         self.translate = nn.ModuleDict(
             {str(scale): nn.Conv2d(channels, channels, 1) for scale in teachers}
         )

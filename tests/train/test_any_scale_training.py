@@ -13,16 +13,14 @@ from edgesr.models import create
 from edgesr.train.any_scale import Photos, train
 from edgesr.train.transfer import Transfer, warm_start
 
-TEACHERS = {"arbsr-plain": ("plain-m-x2", 32), "arbsr-edsr-baseline": ("edsr-baseline-x2", 64)}
+TEACHERS = {"arbsr-plain": "plain-m-x2", "arbsr-edsr-baseline": "edsr-baseline-x2"}
 
 
 @pytest.fixture(params=TEACHERS)
 def pair(request):
     """Student and teacher, both with random weights."""
     torch.manual_seed(0)
-    teacher, channels = TEACHERS[request.param]
-    network = create(f"{request.param}-x2")
-    return network, create(teacher), channels
+    return create(f"{request.param}-x2"), create(TEACHERS[request.param])
 
 
 def run(network, transfer, scale):
@@ -33,24 +31,24 @@ def run(network, transfer, scale):
 
 
 def test_a_student_starts_with_its_teachers_features(pair):
-    network, teacher, channels = pair
-    transfer = Transfer({2: teacher}, network.module.train(), channels)
+    network, teacher = pair
+    transfer = Transfer({2: teacher}, network.module.train())
     assert run(network, transfer, 2) > 1e-3
     warm_start(network.module, teacher)
     assert run(network, transfer, 2) < 1e-6
 
 
 def test_no_teacher_no_transfer(pair):
-    network, teacher, channels = pair
-    transfer = Transfer({2: teacher}, network.module.train(), channels)
+    network, teacher = pair
+    transfer = Transfer({2: teacher}, network.module.train())
     assert run(network, transfer, 3) == 0
     assert run(network, transfer, (1.5, 2.5)) == 0
 
 
 def test_what_the_student_learns_reaches_its_body(pair):
-    network, teacher, channels = pair
+    network, teacher = pair
     student = network.module.train().requires_grad_(True)
-    run(network, Transfer({2: teacher}, student, channels), 2).backward()
+    run(network, Transfer({2: teacher}, student), 2).backward()
     moved = {name.split(".")[0] for name, p in student.named_parameters() if p.grad is not None}
     assert "trunk" in moved
     assert "upsample" not in moved
@@ -59,6 +57,12 @@ def test_what_the_student_learns_reaches_its_body(pair):
 def test_a_teacher_of_another_kind():
     with pytest.raises(UsageError, match="features are of another kind"):
         warm_start(create("arbsr-plain-x2").module, create("edsr-baseline-x2"))
+
+
+@pytest.mark.parametrize("start", ["plain-m-x3", "arbsr-plain-x2"])
+def test_a_start_of_another_kind(start, photos, tmp_path):
+    with pytest.raises(UsageError, match="another kind"):
+        train(photos, tmp_path, network="arbsr-edsr-baseline", start=start, steps=1)
 
 
 @pytest.fixture
