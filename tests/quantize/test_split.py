@@ -11,6 +11,7 @@ from edgesr.export.lower import lower
 from edgesr.export.pipeline import prepare
 from edgesr.quantize import integer, quantize
 from edgesr.quantize.calibrate import gather
+from edgesr.quantize.mixed import KeptLayer, MixedPlan
 from edgesr.quantize.ptq import Recipe, quantize_observed
 from edgesr.quantize.split import split
 from edgesr.quantize.statistics import observe
@@ -312,3 +313,20 @@ def test_the_command_says_what_it_did_and_statistics_know_their_form(tmp_path):
     assert done.exit_code == 0, done.output
     assert "split" in json.loads(done.stdout)["rows"][0]["done"]
     assert "sums, PReLUs, gates and clips split" in read(out).calibration["steps"]
+
+
+@pytest.mark.parametrize(("model", "told"), [("ecbsr-m4c16-x2", True), ("plain-m-x3", False)])
+def test_a_budget_that_needs_floats_points_to_split(model, told, tmp_path, monkeypatch):
+    """Where there is something to split, and only there."""
+
+    def within(quantized, max_drop, data):
+        kept = KeptLayer(next(iter(quantized.weights)), "first", 0.01, None)
+        return MixedPlan(quantized, (kept,), max_drop, 0.06, 0.04, len(quantized.weights))
+
+    monkeypatch.setattr("edgesr.cli.quantize._within", within)
+    out = tmp_path / "net.int8.safetensors"
+    command = ["quantize", "ptq", model, "--max-drop", "0.05", "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "drop 0.060 -> 0.040 dB" in done.output
+    assert ("--split --max-drop" in done.output) == told
