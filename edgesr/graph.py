@@ -185,6 +185,10 @@ def tensor_nodes(graph: fx.GraphModule) -> list[fx.Node]:
     ]
 
 
+ANY_SIDE = 192
+"""Any size will do to learn numbers of channels; this one divides by every `pad_multiple`."""
+
+
 def shapes(graph: fx.GraphModule, height: int, width: int) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor node at this input size, by node name. Nothing is computed."""
     found: dict[str, tuple[int, ...]] = {}

@@ -8,6 +8,7 @@
     prelu(x; one a)              =>   leaky_relu(x; a)
     avg_pool(x)                  =>   depthwise conv(x; 1 / count)
     cat(image, features)         =>   cat(depthwise 1x1 conv(image), features)
+    conv(image - c)              =>   conv(patches(image))              (`patches.py`)
 
 Convolution is the one operator that requantizes alike everywhere, so what changes a scale is one.
 
@@ -26,11 +27,14 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from edgesr.quantize.edits import call_like
+from edgesr.quantize.patches import read_pixels
 from edgesr.quantize.ties import REQUANTIZES, is_moving, moved_inputs
 from torch import Tensor, fx
 
 from edgesr.errors import UnsupportedError
 from edgesr.graph import (
+    ANY_SIDE,
     add_constant,
     constant_of,
     input_of,
@@ -44,8 +48,6 @@ from edgesr.graph import (
 aten = torch.ops.aten
 
 _ARITHMETIC = (aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor)
-ANY_SIDE = 192
-"""Any size will do to learn numbers of channels; this one divides by every `pad_multiple`."""
 
 
 def spell(graph: fx.GraphModule) -> fx.GraphModule:
@@ -66,6 +68,7 @@ def spell(graph: fx.GraphModule) -> fx.GraphModule:
             _replace_prelu(graph, node, widths)
         elif is_call(node, aten.avg_pool2d.default):
             _replace_average(graph, node, widths)
+    read_pixels(graph)
     _requantize_image(graph, widths)
     return tidy(graph)
 
@@ -207,12 +210,3 @@ def _depthwise(
     bias = None if offset is None else add_constant(graph, offset.clone(), f"{like.name}_offset")
     args = (x, weight, bias, [1, 1], [0, 0], [1, 1], factors.numel())
     return call_like(graph, aten.conv2d.default, args, like)
-
-
-def call_like(
-    graph: fx.GraphModule, target: object, args: tuple[object, ...], like: fx.Node
-) -> fx.Node:
-    """Insert a call at the insertion point; it belongs to the layer that `like` belongs to."""
-    node = graph.graph.call_function(target, args)  # type: ignore[arg-type]
-    node.meta = {key: value for key, value in like.meta.items() if key == "nn_module_stack"}
-    return node

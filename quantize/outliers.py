@@ -16,14 +16,13 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from edgesr.quantize.forms import ANY_SIDE
+from edgesr.quantize.edits import change
 from edgesr.quantize.readers import feeds_convolutions, is_dense, readers
 from edgesr.quantize.scheme import QuantizedGraph
-from edgesr.quantize.split import change
 from edgesr.quantize.weights import quantize_weights
 from torch import Tensor, fx
 
-from edgesr.graph import constant_of, is_call, shapes, tensor_nodes, tidy
+from edgesr.graph import ANY_SIDE, constant_of, is_call, shapes, tensor_nodes, tidy
 
 aten = torch.ops.aten
 

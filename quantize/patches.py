@@ -14,14 +14,16 @@ concatenated with (`align`), their codes are those of the image.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from edgesr.quantize.forms import call_like
+from edgesr.quantize.edits import call_like, change
 from edgesr.quantize.readers import is_dense, readers
 from edgesr.quantize.scheme import HIGHEST, LOWEST, QParams
 from edgesr.quantize.ties import REQUANTIZES
 from torch import Tensor, fx
 
-from edgesr.graph import add_constant, constant_of, input_of, tensor_nodes
+from edgesr.graph import add_constant, constant_of, input_of, is_call, tensor_nodes
 
 aten = torch.ops.aten
 
@@ -72,6 +74,35 @@ def composed(graph: fx.GraphModule, conv: fx.Node, reader: Tensor) -> Tensor:
     bias = torch.zeros(len(weight)) if bias is None else bias
     rows = torch.cat([weight.flatten(1), bias[:, None]], 1).detach().double() / _SMALL
     return torch.einsum("ochw,cp->ophw", reader.double(), rows).float()
+
+
+def read_patches(graph: fx.GraphModule, conv: fx.Node) -> None:
+    """Let the dense convolutions that read `conv` read patches."""
+    patches = patches_for(graph, conv)
+    for reader in [x for x in conv.users if is_dense(x)]:
+        change(graph, reader, 1, partial(composed, graph, conv))
+        reader.update_arg(0, patches)
+
+
+def read_pixels(graph: fx.GraphModule) -> None:
+    """Let the convolutions of an image less its mean, or in other units, read its pixels, in place.
+
+    Less the mean of each colour, it takes more than 255 steps of a pixel, and has a range to choose
+    in which photos clip that are darker or brighter than those of a calibration.
+    """
+    for node in [n for n in tensor_nodes(graph) if _scales_image(graph, n)]:
+        if node.users and all(is_dense(user) for user in node.users):
+            change(graph, node, 1, lambda w: torch.diag_embed(w.flatten())[:, :, None, None])
+            node.update_arg(6, 1)
+            read_patches(graph, node)
+
+
+def _scales_image(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node is a depthwise 1x1 convolution of the image."""
+    if not is_call(node, aten.conv2d.default) or node.args[0] is not input_of(graph):
+        return False
+    weight = constant_of(graph, node.args[1])
+    return weight is not None and weight.shape == (node.args[6], 1, 1, 1)
 
 
 def align(graph: fx.GraphModule, activations: dict[str, QParams]) -> None:

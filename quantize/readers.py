@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from edgesr.quantize.forms import ANY_SIDE
 from torch import fx
 
-from edgesr.graph import is_call, shapes
+from edgesr.graph import ANY_SIDE, is_call, shapes
 
 aten = torch.ops.aten
 

@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from edgesr.quantize.forms import ANY_SIDE, call_like
+from edgesr.quantize.edits import call_like, change
 from edgesr.quantize.leaky import slope_of
-from edgesr.quantize.patches import composed, is_of_image, patches_for
+from edgesr.quantize.patches import composed, is_of_image, patches_for, read_patches
 from edgesr.quantize.readers import feeds_convolutions, is_dense, readers, reads
 from torch import Tensor, fx
 
 from edgesr.errors import UnsupportedError
-from edgesr.graph import add_constant, constant_of, is_call, shapes, tidy
+from edgesr.graph import ANY_SIDE, add_constant, constant_of, is_call, shapes, tidy
 
 aten = torch.ops.aten
 
@@ -56,7 +56,7 @@ def split(graph: fx.GraphModule) -> fx.GraphModule:
         _split_sum(graph, node)
     heads = [n for n in graph.graph.nodes if is_of_image(graph, n) and any(map(is_dense, n.users))]
     for node in heads:
-        _read_patches(graph, node)
+        read_patches(graph, node)
     gated = [n for n in graph.graph.nodes if _is_gated(n)]
     for node in gated:
         node.replace_all_uses_with(side := _two_sided(graph, node))
@@ -248,13 +248,6 @@ def _repeated(graph: fx.GraphModule, conv: fx.Node) -> fx.Node:
     return _two_sided(graph, twin)
 
 
-def _read_patches(graph: fx.GraphModule, conv: fx.Node) -> None:
-    patches = patches_for(graph, conv)
-    for reader in [x for x in conv.users if is_dense(x)]:
-        change(graph, reader, 1, partial(composed, graph, conv))
-        reader.update_arg(0, patches)
-
-
 def _two_sided(graph: fx.GraphModule, conv: fx.Node) -> fx.Node:
     """A convolution's result as a PReLU of slope 1, to be split like any other."""
     with graph.graph.inserting_after(conv):
@@ -295,17 +288,6 @@ def _doubled(weight: Tensor, start: int, factors: Tensor) -> Tensor:
     """With columns for the second half, behind those for the first."""
     end = start + factors.shape[1]
     return torch.cat([weight[:, :end], factors * weight[:, start:end], weight[:, end:]], 1)
-
-
-def change(
-    graph: fx.GraphModule, node: fx.Node, argument: int, how: Callable[[Tensor], Tensor]
-) -> None:
-    """Give a convolution other weights or another bias."""
-    value = constant_of(graph, node.args[argument])
-    assert value is not None
-    with graph.graph.inserting_before(node):
-        new = add_constant(graph, how(value.detach()).clone(), f"{node.name}_split")
-    node.update_arg(argument, new)
 
 
 def _substitute(

@@ -136,6 +136,20 @@ class ImageAgain(nn.Module):
         return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
 
 
+class Shifted(nn.Module):
+    """Subtracts a mean colour first, as EDSR and RCAN: convolutions pad what is less its mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body, self.tail = conv(3, C), conv(C, C), conv(C, 12)
+        self.register_buffer("mean", torch.tensor([0.45, 0.44, 0.4])[None, :, None, None])
+
+    def forward(self, x):
+        first = F.relu(self.head(x - self.mean))
+        image = 0.1 * self.tail(self.body(first) + first) + x.repeat_interleave(4, dim=1)
+        return F.pixel_shuffle(image, 2).clamp(0.0, 1.0)
+
+
 class Sliced(nn.Module):
     """Slices, per-channel constants and a padding of its own."""
 
@@ -197,6 +211,7 @@ EXACT = {
     "grouped": lambda: body(conv(C, C, groups=4), nn.ReLU(), conv(C, C, 5, groups=2)),
     "dilated": lambda: body(nn.Conv2d(C, C, 3, padding=2, dilation=2), nn.ReLU(), conv(C, C)),
     "image_again": ImageAgain,
+    "shifted": Shifted,
     "sliced": lambda: body(Sliced(), nn.ReLU(), conv(C, C)),
     "channel_attention": lambda: body(ChannelAttention(), conv(C, C)),
     "contrast": lambda: body(Contrast(), conv(C, C)),
