@@ -41,6 +41,7 @@ from edgesr.errors import EdgesrError, OutputExistsError, UsageError
 from edgesr.manifest import sha256_of, write_atomically
 
 OURS = "edgesr"
+OUR_ENDS = ("uint8", "int8", "float32")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Comparison:
     started: str
 
     def table(self) -> list[dict[str, Any]]:
-        """One flat mapping per file; `ratio` is how much longer it takes than ours."""
+        """One flat mapping per file; `ratio` is how much longer it takes than ours with the same
+        element type at its ends, or else with uint8."""
         return [self._flat(file) for file in self.files]
 
     def _flat(self, file: File) -> dict[str, Any]:
@@ -115,15 +117,18 @@ class Comparison:
             "seconds": file.seconds, "decibel": file.decibel,
         }  # fmt: skip
         if file.samples:
-            ours = next(
-                (f for f in self.files if (f.network, f.precision, f.tool)
-                 == (file.network, file.precision, OURS)), None,
-            )  # fmt: skip
+            ours = self._ours_for(file)
             flat |= {"median_ms": file.summary.median, "best_ms": file.summary.best}
             if ours is not None and ours.samples:
                 flat["ratio"] = file.summary.median / ours.summary.median
                 flat["best_ratio"] = file.summary.best / ours.summary.best
         return flat | {"error": file.error}
+
+    def _ours_for(self, file: File) -> File | None:
+        kind = (file.network, file.precision, OURS)
+        ours = [f for f in self.files if (f.network, f.precision, f.tool) == kind]
+        alike = [f for f in ours if f.input_type == file.input_type]
+        return next(iter([*alike, *ours]), None)
 
     def to_json(self) -> str:
         """Everything, raw samples included."""
@@ -169,7 +174,8 @@ def compare(
         chain = exchange.write_exchange(network, calibration, folder, height, width)
         chains[network.name] = chain
         for precision in precisions:
-            files.append(_export_ours(spec, folder, precision, calibration))
+            for ends in OUR_ENDS if precision == "int8" else OUR_ENDS[:1]:
+                files.append(_export_ours(spec, folder, precision, ends, calibration))
             files += [_convert(c, network.name, folder, precision, cache) for c in contestants]
     for file in files:
         _inspect(file, chains[file.network], image)
@@ -183,15 +189,17 @@ def compare(
     )  # fmt: skip
 
 
-def _export_ours(spec: str, folder: Path, precision: str, calibration: Sequence[Image]) -> File:
+def _export_ours(
+    spec: str, folder: Path, precision: str, ends: str, calibration: Sequence[Image]
+) -> File:
     from edgesr.export import export
 
     network = load_network(spec)
     file = File(network.name, OURS, precision, versions=this_machine().packages)
     start = time.perf_counter()
     artifact = export(
-        network, target="tflite", precision=precision, shape=calibration[0].shape[:2],
-        out=folder / OURS, calibration=calibration, force=True,
+        network, target="tflite", precision=precision, shape=calibration[0].shape[:2], io=ends,
+        out=folder / OURS / ends, calibration=calibration, force=True,
     )  # fmt: skip
     file.seconds, file.path = time.perf_counter() - start, artifact.path
     return file

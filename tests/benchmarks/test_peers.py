@@ -89,6 +89,18 @@ def test_ratios_are_against_our_file_of_the_same_network_and_precision():
     assert rows[5]["error"] == "crashed" and "median_ms" not in rows[5]
 
 
+def test_ratios_are_against_our_file_with_the_same_ends():
+    files = [
+        File("plain", "edgesr", "int8", input_type="uint8", samples=[60.0]),
+        File("plain", "edgesr", "int8", input_type="float32", samples=[50.0]),
+        File("plain", "litert-torch", "int8", input_type="float32", samples=[75.0]),
+        File("plain", "tensorflow", "int8", input_type="uint8", samples=[75.0]),
+        File("plain", "other", "int8", input_type="int8", samples=[75.0]),
+    ]
+    ratios = [row["ratio"] for row in comparison(files).table()]
+    assert ratios == pytest.approx([1.0, 1.0, 1.5, 1.25, 1.25])
+
+
 def test_no_machine_path_gets_into_the_results(tmp_path):
     text = comparison([File("plain", "edgesr", "int8", path=tmp_path / "x.tflite")]).to_json()
     assert str(tmp_path) not in text
