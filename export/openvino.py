@@ -17,6 +17,10 @@ operand is one-hot, the rounding is spelled out. The same holds for every roundi
 published RLFN the first residual block went from 74.5 % to 99.7 % of equal codes (convolution,
 rounding, leaky ReLU, rounding, sum, rounding).
 
+Floats at the output of an int8 model are written planar from the start (`_reorder_as_bytes`): as
+converted, pixels become floats between channels-last tensors, and four times the bytes are reordered
+(10.9 ms; 2.7 with bytes reordered first, of 80 in plain-m-x3).
+
 What is left: a convolution adds its bias and rescales in float, so that values within 1e-5 of a
 half may fall to the other side.
 """
@@ -78,6 +82,8 @@ def write(
             draft.with_suffix(".onnx").write_bytes(source.SerializeToString())
             model = openvino.convert_model(draft.with_suffix(".onnx"))
             _keep_roundings(model, _copies(graph))
+            if precision == "int8" and io == "float32":
+                _reorder_as_bytes(model)
             openvino.save_model(model, draft, compress_to_fp16=precision == "fp16")
             # The weights first: an old .xml beside new weights is noticed, the reverse is not.
             for suffix in (".bin", ".xml"):
@@ -119,6 +125,28 @@ def _keep_roundings(model: openvino.Model, copies: set[str]) -> None:
         for chain in chains:
             for port in chain.quantizers:
                 port.replace_source_output(_spelled_out(port.get_source_output().get_node()))
+    model.validate_nodes_and_infer_types()
+
+
+def _reorder_as_bytes(model: openvino.Model) -> None:
+    """Let the output be planar before it becomes floats.
+
+    Only a planar tensor can be given another rank, and images are not negative: the ReLU, without
+    which the two reshapes would vanish, changes nothing.
+    """
+    (result,) = model.get_results()
+    image = result.input_value(0)
+    names = image.get_names()
+    if image.get_partial_shape()[1] == 1:
+        return  # channels-last and planar are the same
+    shape = operators.shape_of(image)
+    flat = operators.reshape(image, np.array([0, 0, -1]), special_zero=True)
+    whole = operators.reshape(operators.relu(flat), shape, special_zero=False)
+    image.set_names(set())
+    whole.output(0).set_names(names)
+    whole.set_friendly_name(image.get_node().get_friendly_name())
+    image.get_node().set_friendly_name(f"{whole.get_friendly_name()}.channels_last")
+    result.input(0).replace_source_output(whole.output(0))
     model.validate_nodes_and_infer_types()
 
 

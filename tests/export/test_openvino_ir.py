@@ -19,6 +19,7 @@ from edgesr.errors import EnvironmentLimitError
 from edgesr.graph import trace
 from edgesr.models.intake import load
 from edgesr.network import Network
+from edgesr.processor import saturates
 from edgesr.runtime.ov import settings
 from edgesr.targets import INT8_FORMS, find_target
 
@@ -99,6 +100,33 @@ def test_no_rounding_before_a_sum_is_lost(name, tmp_path):
     assert np.mean(y == integer.run(quantized, image)) > 0.98
     # The image's one-hot convolution is merged with the sum; nothing has to be spelled out.
     assert ("Round" in written.operators) == (name == "residual")
+
+
+@pytest.mark.parametrize("shape", [(60, 80), None])
+def test_floats_are_the_pixels_and_bytes_are_reordered(shape, tmp_path):
+    network = collapse(load("plain-m-x3"))[0]
+    image = next(calibration_samples())[:60, :80]
+    quantized = quantize(lower(trace(network), INT8_FORMS), network, [image])
+    path = tmp_path / "n.xml"
+    writer.write(quantized, network, path, shape, precision="int8", io="float32")
+    model = compiled(path)
+    x = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    (y,) = model(x).values()
+    assert "y" in model.outputs[0].names
+    writer.write(quantized, network, tmp_path / "u.xml", shape, precision="int8")
+    pixels = compiled(tmp_path / "u.xml")(image.transpose(2, 0, 1)[None])[0]
+    assert np.abs(255 * y - pixels).max() < 1e-3
+    layers = {
+        op.get_friendly_name(): op.get_rt_info() for op in model.get_runtime_model().get_ops()
+    }
+    reordered = [
+        info["runtimePrecision"].astype(str)
+        for info in layers.values()
+        if "layerType" in info and info["layerType"].astype(str) == "Reorder"
+    ]
+    assert reordered
+    if not saturates():  # where int8 kernels do, all is computed in floats
+        assert "f32" not in [kind.lower() for kind in reordered]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
