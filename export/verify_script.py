@@ -44,6 +44,13 @@ def to_tensor(image: npt.NDArray[np.uint8], manifest: dict[str, Any]) -> Array:
     return np.ascontiguousarray(batch.astype(manifest["dtype"]))
 
 
+def saturates() -> bool:
+    """Whether this is x86 without VNNI, whose usual int8 kernels add products in 16 bits."""
+    processor = Path("/proc/cpuinfo")
+    known = processor.read_text() if processor.exists() else "vnni"
+    return platform.machine() in ("x86_64", "AMD64") and "vnni" not in known
+
+
 def run(artifact: Path, tensor: Array) -> Array:
     """Run the artifact with the runtime its suffix asks for."""
     if artifact.suffix == ".tflite":
@@ -58,8 +65,8 @@ def run(artifact: Path, tensor: Array) -> Array:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # On x86 without VNNI, sums of products saturate otherwise.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if saturates():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         session = onnxruntime.InferenceSession(
             artifact, options, providers=["CPUExecutionProvider"]
         )
@@ -78,10 +85,8 @@ def run(artifact: Path, tensor: Array) -> Array:
 
     core = openvino.Core()
     hints = {"INFERENCE_PRECISION_HINT": "f32"}
-    processor = Path("/proc/cpuinfo")
-    known = processor.read_text() if processor.exists() else "vnni"
-    if platform.machine() in ("x86_64", "AMD64") and "vnni" not in known:
-        hints["LP_TRANSFORMS_MODE"] = "NO"  # int8 in floats: the kernels saturate otherwise
+    if saturates():
+        hints["LP_TRANSFORMS_MODE"] = "NO"  # int8 in floats
     return np.asarray(core.compile_model(core.read_model(artifact), "CPU", hints)(tensor)[0])
 
 

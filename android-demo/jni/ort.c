@@ -121,7 +121,8 @@ static int open_session(Ort *engine, const Request *request, char *error, size_t
   Handle options;
   TRY(CreateSessionOptions(&options));
   int bad = failed(SetIntraOpNumThreads(options, request->threads), error, size) ||
-            /* Else x86 without VNNI, an emulator's, say, saturates sums of products. */
+            /* Else x86 without VNNI saturates sums of products. Slow where it has VNNI, but only
+               emulators are x86. */
             failed(AddSessionConfigEntry(options, "session.x64quantprecision", "1"), error, size) ||
             append(options, request->backend, error, size) ||
             failed(CreateSession(environment, request->model, options, &engine->session), error, size);

@@ -7,7 +7,7 @@ float. ReLUs lie between their producer and its Q, where runtimes fuse them; cli
 the codes are left out, because Q saturates there.
 
 On x86 without VNNI, ONNX Runtime adds pairs of products in 16 bits and saturates, unless the
-session option `session.x64quantprecision` is 1, as in `edgesr.runtime.ort`.
+session option `session.x64quantprecision` is 1, as `edgesr.runtime.ort` sets it there.
 """
 
 from __future__ import annotations
