@@ -18,8 +18,8 @@ published RLFN the first residual block went from 74.5 % to 99.7 % of equal code
 rounding, leaky ReLU, rounding, sum, rounding).
 
 Floats at the output of an int8 model are planar from the start (`_reorder_as_bytes`): as converted,
-pixels become floats while they are channels-last, and four times the bytes are reordered (plain-m-x3,
-idle, in turns: 64.9 ms, 63.5 with bytes reordered first).
+pixels become floats while they are channels-last, and four times the bytes are reordered (63.5 ms
+for 64.9 in plain-m-x3, idle, in turns).
 
 What is left: a convolution adds its bias and rescales in float, so that values within 1e-5 of a
 half may fall to the other side.
