@@ -73,6 +73,7 @@ def doctor_command(
     from edgesr.manifest import read_manifest
     from edgesr.quantize.doctor import Budget, examine
     from edgesr.quantize.doctor.artifact import examine_artifact
+    from edgesr.quantize.doctor.diagnosis import MODEL
     from edgesr.quantize.doctor.examine import BARE
     from edgesr.quantize.ptq import Recipe
     from edgesr.quantize.store import load_model
@@ -103,10 +104,12 @@ def doctor_command(
             if source is not None:
                 raise UsageError("--source names what an exported file was made from")
             subject = load_model(model, architecture=architecture, scale=scale)
-            network = subject if not hasattr(subject, "network") else subject.network
+            quantized = hasattr(subject, "network")
+            network = subject.network if quantized else subject
             diagnosis = examine(
                 subject, _samples(images, network.scale, low_resolution),
-                target=target or "tflite", model=model, report=report,
+                target=target or "tflite", model=model, ptq_of=MODEL if quantized else "",
+                report=report,
                 recipe=Recipe() if treated else BARE,
                 calibration=calibration_images(calibration) if calibration else None,
                 data=images.name, images=len(images), budget=budget,

@@ -148,6 +148,11 @@ def _from_file(path: Path, architecture: str | None, scale: Scale | None) -> Net
 
         return load_tflite(path, entry=entry, scale=scale)
     tensors = read_checkpoint(path)
+    if path.name.endswith(".int8.safetensors"):
+        raise BadFileError(
+            f"`{path}` is in 8 bits already; name the network it was made from (export, eval, "
+            "doctor and quantize qat take the file itself)"
+        )
     match = recognise(tensors, str(path), entry=entry, scale=scale)
     if match is None:
         return _from_spandrel(path, tensors)

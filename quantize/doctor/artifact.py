@@ -18,7 +18,13 @@ import numpy.typing as npt
 import torch
 from edgesr.export.pipeline import prepare
 from edgesr.quantize.doctor import findings
-from edgesr.quantize.doctor.diagnosis import Crop, Diagnosis, ImageFigures, RuntimeFigures
+from edgesr.quantize.doctor.diagnosis import (
+    MODEL,
+    Crop,
+    Diagnosis,
+    ImageFigures,
+    RuntimeFigures,
+)
 from edgesr.quantize.doctor.examine import Report, cut, examine, hashes
 from edgesr.quantize.doctor.factors import equalize_alike
 from edgesr.quantize.doctor.output import ImageTally, OutputTally, worst_crops
@@ -78,7 +84,7 @@ def examine_artifact(
     if source is not None and path.suffix == ".tflite":
         read_back = quantized_from_tflite(path, source, manifest)
         found = examine(
-            read_back, samples, target=manifest.target, model=str(path), data=data,
+            read_back, samples, target=manifest.target, model=MODEL, data=data,
             images=images, budget=budget, report=report,
         )  # fmt: skip
         return replace(found, subject=str(path))

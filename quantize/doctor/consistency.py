@@ -66,7 +66,7 @@ def consistency(d: Diagnosis) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTICE, "LR consistency", "", figure,
             "reduced again, int8's picture is not its input: a cast, or structure that was not "
-            "there", "correct the biases by the mean error", remedies.correct(d.subject),
+            "there", "correct the biases by the mean error", remedies.correct(d.ptq_of),
             ALARM - ours,
         )  # fmt: skip
         return

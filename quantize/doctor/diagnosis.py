@@ -206,6 +206,10 @@ class RuntimeFigures:
     """Operator to the layers where runtimes round it differently."""
 
 
+MODEL = "MODEL"
+"""In commands: the float network that a file was made from."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """Everything the doctor says."""
@@ -229,6 +233,11 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     """What was not examined, and how it can be."""
     seconds: float = 0.0
+    ptq_of: str = MODEL
+    """What commands of PTQ name: it starts from floats, and a file in 8 bits cannot tell where they
+    are."""
+    qat_of: str = MODEL
+    """What commands of QAT name: a network, or its `.int8.safetensors`."""
 
     @property
     def severity(self) -> Severity:

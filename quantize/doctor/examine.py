@@ -14,6 +14,7 @@ from edgesr.quantize import integer, quantize
 from edgesr.quantize.calibrate import to_input
 from edgesr.quantize.doctor import findings
 from edgesr.quantize.doctor.diagnosis import (
+    MODEL,
     Crop,
     Diagnosis,
     ImageFigures,
@@ -65,6 +66,7 @@ _BARE_NOTE = (
     "own condition. `edgesr quantize ptq {model} --out FILE.int8.safetensors` treats it, and "
     "`edgesr doctor FILE.int8.safetensors` sees what is left."
 )
+_FILE_NOTE = "MODEL, in commands, is the float network that this file was made from."
 _FILE_SIDE = 96
 """LR pixels of the tile the target's file is written for."""
 
@@ -77,6 +79,7 @@ def examine(
     calibration: Iterable[Image] | None = None,
     recipe: Recipe = BARE,
     model: str = "",
+    ptq_of: str = "",
     data: str = "",
     images: int | None = None,
     budget: Budget | None = None,
@@ -92,6 +95,7 @@ def examine(
         calibration: low-resolution photos for quantizing; None takes the shipped samples.
         recipe: how a network is quantized; the default heals nothing, so that all shows.
         model, data: what to call them, in the commands that fix what is found.
+        ptq_of: what to call the float network where `model` is a file in 8 bits; else `model`.
         images: how many samples there are, so that each gets its share of the time.
         budget: how long to look.
         report: told of progress.
@@ -106,6 +110,7 @@ def examine(
     blank = Diagnosis(
         model or name, name if isinstance(subject, Network) else subject.network.name,
         goal.name, data, (),
+        ptq_of=ptq_of or model or name, qat_of=model or name,
     )  # fmt: skip
     if isinstance(subject, Network):
         made = _quantized(subject, calibration, recipe)
@@ -123,6 +128,8 @@ def examine(
     seen = _look(quantized, samples, goal, budget or Budget(), images, report)
     if isinstance(subject, Network) and recipe == BARE:
         seen.notes.insert(0, _BARE_NOTE.format(model=blank.subject))
+    if blank.ptq_of == MODEL:
+        seen.notes.append(_FILE_NOTE)
     diagnosis = replace(
         blank,
         layers=seen.layers, output=seen.output, images=seen.images, crops=seen.crops,

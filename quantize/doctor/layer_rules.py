@@ -75,7 +75,7 @@ def gains(d: Diagnosis) -> Iterator[Finding]:
                 "its weights are out of proportion; int8 gives it a scale of its own, but 16-bit "
                 "floats and accumulators come nearer their limits",
                 "scale the layer down and the next one up, or train again with weight decay",
-                remedies.equalize(d.subject), 1.0,
+                remedies.equalize(d.ptq_of), 1.0,
             )  # fmt: skip
 
 
@@ -83,9 +83,9 @@ def _balance(d: Diagnosis) -> tuple[str, str]:
     """Fix and command for channels of unequal range."""
     if _equalized(d):
         fix = "equalization could not reach these channels: keep the layer in 16 bits"
-        return fix, remedies.mix(d.subject)
+        return fix, remedies.mix(d.ptq_of)
     fix = "equalize: scale the loud channels down and the next layer's weights up, same function"
-    return fix, remedies.equalize(d.subject)
+    return fix, remedies.equalize(d.ptq_of)
 
 
 def _equalized(d: Diagnosis) -> bool:
@@ -106,7 +106,7 @@ def saturation(d: Diagnosis) -> Iterator[Finding]:
             f"its range ({_span(layer)}) was chosen on photos that do not reach as far as these, "
             "or by an observer that clips",
             "calibrate on photos like those it will see, without clipping",
-            remedies.recalibrate(d.subject), layer.impact_share,
+            remedies.recalibrate(d.ptq_of), layer.impact_share,
         )  # fmt: skip
     if d.layers and not found:
         top = max(layer.saturation for layer in d.layers if layer.kind not in PRESCRIBED)
@@ -125,7 +125,7 @@ def unused_codes(d: Diagnosis) -> Iterator[Finding]:
                 f"its range ({_span(layer)}) is wider than its values: an outlier among the "
                 "calibration photos, or a scale it shares",
                 "choose the range by error rather than by extremes",
-                remedies.recalibrate(d.subject, "mse"), layer.impact_share,
+                remedies.recalibrate(d.ptq_of, "mse"), layer.impact_share,
             )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def skips(d: Diagnosis) -> Iterator[Finding]:
                 f"operand scales differ by a factor of {layer.skip_ratio:.0f}",
                 f"of {merged(layer.skip_operands)} the smaller is lost in the steps of the larger",
                 "keep this sum in 16 bits, or train on the integer grid",
-                remedies.mix(d.subject), layer.impact_share,
+                remedies.mix(d.ptq_of), layer.impact_share,
             )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def dominant_layer(d: Diagnosis) -> Iterator[Finding]:
                 f"{100 * layer.impact_share:.0f} % of the output's error, "
                 f"{layer.impact:.1f} dB alone",
                 "the picture depends on this layer more than 8 bits can tell",
-                "keep it in 16 bits, or train on the integer grid", remedies.mix(d.subject),
+                "keep it in 16 bits, or train on the integer grid", remedies.mix(d.ptq_of),
                 layer.impact_share,
             )  # fmt: skip
 

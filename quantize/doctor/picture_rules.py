@@ -42,7 +42,7 @@ def tint(d: Diagnosis) -> Iterator[Finding]:
     yield Finding(
         PROBLEM if size >= MUCH_TINT else NOTICE, "tint", "", figure,
         f"int8 is {kind} against {d.reference}: rounding moves the mean of the layers' outputs",
-        "correct the biases by the mean error", remedies.correct(d.subject), size,
+        "correct the biases by the mean error", remedies.correct(d.ptq_of), size,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def banding(d: Diagnosis) -> Iterator[Finding]:
         f"flat areas show {'bands' if bands else 'grain'} that {d.reference} does not: steps "
         "inside the network are coarser than a step of the picture",
         "train on the integer grid, or keep the last layers in 16 bits",
-        remedies.retrain(d.subject), false_edges,
+        remedies.retrain(d.qat_of), false_edges,
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def reach(d: Diagnosis) -> Iterator[Finding]:
             PROBLEM, "black and white", "", f"{low} to {high}",
             f"the output's codes stop at {low} and {high}: black is grey or white is dull",
             "the output needs scale 1/255 and zero point 0 (uint8)",
-            remedies.recalibrate(d.subject), 1.0,
+            remedies.recalibrate(d.ptq_of), 1.0,
         )  # fmt: skip
         return
     if d.reference != "fp32":
@@ -91,7 +91,7 @@ def reach(d: Diagnosis) -> Iterator[Finding]:
                 NOTICE, "black and white", "", f"{100 * kept:.0f} % of the pixels at {value} kept",
                 f"where fp32 says {value}, int8 mostly does not: a tensor before the output stops "
                 "short",
-                "choose ranges without clipping", remedies.recalibrate(d.subject), 1 - kept,
+                "choose ranges without clipping", remedies.recalibrate(d.ptq_of), 1 - kept,
             )  # fmt: skip
             return
     yield Finding(OK, "black and white", "", "0 to 255", "black and white are reachable")
@@ -108,7 +108,7 @@ def drop(d: Diagnosis) -> Iterator[Finding]:
             f"{_number(d.mean('against_float'))} dB vs fp32",
             "int8 loses more than it has to" if fixed else "int8 loses next to nothing",
             "correct, keep few layers in 16 bits, or fine-tune" if fixed else "",
-            remedies.retrain(d.subject) if fixed else "", abs(lost),
+            remedies.retrain(d.qat_of) if fixed else "", abs(lost),
         )  # fmt: skip
     elif (ours := d.mean("int8_truth")) is not None:
         yield Finding(

@@ -108,6 +108,25 @@ def test_an_image_too_small_is_refused(edgesr, tmp_path, quick):
         assert code in (2, 3) and "too small" in err and err.count("\n") == 1, err
 
 
+def test_a_file_in_8_bits_is_not_named_where_floats_are_needed(edgesr, photo, tmp_path, quick):
+    """PTQ of one is refused in a sentence, so that no command of the doctor asks for it."""
+    file = tmp_path / "coarse.int8.safetensors"
+    options = ["--no-equalize", "--no-rounding", "--no-bias-correction", "--observer", "minmax"]
+    data = ["--data", quick[1]]
+    code, _, err = edgesr("quantize", "ptq", "quicksrnet-small-x2", *data, *options, "--out", file)
+    assert code == 0, err
+    code, out, err = edgesr("doctor", file, "--data", photo, "--json")
+    assert code == 0, err
+    diagnosis = json.loads(out)
+    commands = [row["command"] for row in diagnosis["findings"] if row["command"]]
+    assert any(" ptq MODEL " in command for command in commands)
+    for command in commands:
+        assert not (" ptq " in command and str(file) in command), command
+    assert any("MODEL" in note for note in diagnosis["notes"])
+    code, _, err = edgesr("quantize", "ptq", file, "--out", tmp_path / "x.int8.safetensors")
+    assert code == 3 and "in 8 bits already" in err and err.count("\n") == 1
+
+
 def test_the_commands_it_recommends_exist():
     """Words after the model are options that the command has, in any of its groups."""
     from edgesr.quantize.doctor import remedies
