@@ -76,6 +76,7 @@ def doctor_command(
     from edgesr.quantize.doctor.diagnosis import MODEL
     from edgesr.quantize.doctor.examine import BARE
     from edgesr.quantize.ptq import Recipe
+    from edgesr.quantize.scheme import QuantizedGraph
     from edgesr.quantize.store import load_model
     from edgesr.targets import find_target
 
@@ -104,11 +105,10 @@ def doctor_command(
             if source is not None:
                 raise UsageError("--source names what an exported file was made from")
             subject = load_model(model, architecture=architecture, scale=scale)
-            quantized = hasattr(subject, "network")
-            network = subject.network if quantized else subject
+            network = subject.network if isinstance(subject, QuantizedGraph) else subject
             diagnosis = examine(
                 subject, _samples(images, network.scale, low_resolution),
-                target=target or "tflite", model=model, ptq_of=MODEL if quantized else "",
+                target=target or "tflite", model=model, ptq_of="" if network is subject else MODEL,
                 report=report,
                 recipe=Recipe() if treated else BARE,
                 calibration=calibration_images(calibration) if calibration else None,
