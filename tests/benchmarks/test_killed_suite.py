@@ -17,6 +17,14 @@ SOON = 5.0
 """Seconds in which everybody must be gone; tenths of one on an idle machine. Turns last minutes."""
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """What was started in the background ignores Ctrl-C, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def suite(folder, runs):
     file = folder / "trial.toml"
     file.write_text(f"""
