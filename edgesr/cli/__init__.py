@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import signal
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -77,6 +79,7 @@ def main() -> None:
     # Importing torch makes a million objects that stay; looking for garbage among them every 700
     # allocations costs a quarter of the import.
     gc.set_threshold(100_000)
+    sys.unraisablehook = _interrupt_again
     try:
         app()
     except EdgesrError as error:
@@ -93,6 +96,14 @@ def main() -> None:
         _end(f"{error.strerror or error}{where}", code, error)
     except MemoryError as error:
         _end("out of memory; use a smaller --tile, image or shape", 9, error)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Sends a Ctrl-C again that met a destructor, where Python drops what is raised."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _end(message: str, code: int, error: BaseException) -> None:

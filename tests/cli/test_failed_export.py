@@ -83,6 +83,35 @@ def test_interrupt(tmp_path):
     assert left_over(tmp_path) == []
 
 
+def test_an_interrupt_that_a_destructor_met_is_not_lost():
+    program = """
+import time
+from edgesr import cli
+
+class Dying:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def app():
+    try:
+        Dying()
+        time.sleep(30)
+    except KeyboardInterrupt:
+        raise SystemExit(130)
+
+cli.app = app
+cli.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert result.returncode == 130 and "stopped" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_calibration_folder_without_images(tmp_path):
     (tmp_path / "empty").mkdir()
     result = run("--out", tmp_path / "out", "--calibration", tmp_path / "empty")

@@ -55,7 +55,7 @@ def check(name, tmp_path, forms, height=33, width=46):
     with torch.inference_mode():
         want = network.module(x)
         # Folding is exact in double precision and adds in another order.
-        assert relative_difference(lowered(x), want) <= (2e-5 if any_scale else 1e-6)
+        assert relative_difference(lowered(x), want) <= (1e-4 if any_scale else 1e-6)
     path = tmp_path / "net.tflite"
     write(lowered, network, path, height, width)
     assert relative_difference(run_nchw(path, x), want) <= 1e-4
