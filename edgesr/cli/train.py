@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgesr.recipes import Outcome, Recipe
-    from edgesr.train.loop import Progress
+    from edgesr.recipes.running import Reported
 
 
 def train_command(
@@ -76,9 +76,6 @@ class _Bars:
     def __init__(self, recipe: Recipe) -> None:
         from contextlib import ExitStack
 
-        self._steps = {name: stage.steps for name, stage in recipe.stage.items()}
-        if recipe.qat:
-            self._steps["qat"] = recipe.qat.steps
         self._network = recipe.network
         self._stack, self._now = ExitStack(), ""
 
@@ -88,19 +85,17 @@ class _Bars:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def report(self, stage: str, progress: Progress) -> None:
+    def report(self, stage: str, progress: Reported) -> None:
         from edgesr.cli.output import progress as bar_of
         from edgesr.cli.output import say
 
         if stage != self._now:
             self._stack.close()
             title = f"{self._network}, {stage}"
-            self._bar, self._task = self._stack.enter_context(bar_of(title, self._steps[stage]))
+            self._bar, self._task = self._stack.enter_context(bar_of(title, progress.steps))
             self._now = stage
         self._bar.update(self._task, completed=progress.step)
-        quality = "" if progress.validation is None else f", {progress.validation:.3f} dB"
-        left = "done" if progress.step == progress.steps else f"{progress.time_left} left"
-        say(f"{stage}: step {progress.step}, loss {progress.loss:.5f}{quality}, {left}")
+        say(f"{stage}: {progress}")
 
 
 def _lines(outcome: Outcome) -> list[str]:

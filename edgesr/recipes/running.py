@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save as to_bytes
@@ -26,6 +26,7 @@ from edgesr.network import Network
 from edgesr.quantize import quantize, store
 from edgesr.quantize.qat import Options, adapt
 from edgesr.recipes.schema import Recipe, Stage
+from edgesr.recipes.soft_labels import soften
 from edgesr.train.distil import STRATEGIES, Teacher
 from edgesr.train.loop import Engine, Progress, Schedule, train
 from edgesr.train.objective import Objective, Reconstruction
@@ -33,7 +34,17 @@ from edgesr.train.patches import PatchCache
 from edgesr.train.start import quiet_tail, warm_start
 from edgesr.train.validation import PsnrOn
 
-Report = Callable[[str, Progress], None]
+
+class Reported(Protocol):
+    """What is shown of a stage: how far it is, and in words."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+
+
+Report = Callable[[str, Reported], None]
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class _Kitchen:
 
         judge = self.judge(network)
         average = train(
-            network, self.patches(network), self.out / name, schedule,
+            network, self.labels(name, stage, network, report), self.out / name, schedule,
             objective=_objective(network, stage), validation=judge if judge.pairs else None,
             every=recipe.every, report=tell, engine=engine,
         )  # fmt: skip
@@ -150,6 +161,16 @@ class _Kitchen:
             kept = 0 if self.recipe.validation else self.recipe.kept
             self._patches[scale] = PatchCache(folders, scale, self.cache, kept=kept)
         return self._patches[scale]
+
+    def labels(self, name: str, stage: Stage, network: Network, report: Report) -> PatchCache:
+        """The photos of a stage: with their originals, or with soft labels."""
+        patches = self.patches(network)
+        if not stage.soft_labels:
+            return patches
+        return soften(
+            patches, load(stage.soft_labels),
+            report=lambda labelled: report(f"{name}, soft labels", labelled),
+        )  # fmt: skip
 
     def judge(self, network: Network) -> PsnrOn:
         """PSNR on the validation set, or on the photos kept."""

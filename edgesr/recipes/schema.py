@@ -38,9 +38,12 @@ class Stage:
     clip: float = least(0, 1.0)
     averaging: float = least(0, 0.999)
     loss: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})
-    """Losses to weights: l1, l2, charbonnier, ssim, fft, dct, contrastive."""
+    """Losses to weights: l1, l2, charbonnier, psnr, ssim, fft, dct, contrastive."""
     squared_from: float = least(0, 0.85)
     """Share of the steps after which the loss is L2; 1: never."""
+    soft_labels: str = ""
+    """Network with weights, a shipped name or a checkpoint: originals are averaged with what it
+    makes of the small photos."""
     distil: str = ""
     """A strategy: output, fitnets, fakd, lsfd, facd, mkd, tas, attention."""
     distil_weight: float | None = least(0, None)

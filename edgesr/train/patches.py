@@ -7,9 +7,10 @@ process maps the same pages.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,10 @@ class PatchCache:
             cache.mkdir(parents=True, exist_ok=True)
             _build(found, scale, stem)
         self.shapes: list[tuple[int, int]] = [tuple(s) for s in json.loads(index.read_text())]
+        self.stem = stem
         self._hr = np.memmap(stem.with_suffix(".hr"), np.uint8, "r")
         self._lr = np.memmap(stem.with_suffix(".lr"), np.uint8, "r")
+        self._labels = self._hr
         pixels = np.array([h * w for h, w in self.shapes], np.int64)
         self._starts = np.concatenate([[0], np.cumsum(pixels)]) * 3  # in LR bytes
         self._kept = np.unique(np.linspace(0, len(pixels) - 1, kept).astype(int))
@@ -95,6 +98,16 @@ class PatchCache:
         lr, hr = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
         return (lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255)
 
+    def labelled(self, file: Path) -> PatchCache:
+        """The same photos with other images to learn, laid out as the originals: end to end."""
+        other = copy.copy(self)
+        other._labels = np.memmap(file, np.uint8, "r")
+        return other
+
+    def images(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+        """All images, the kept ones too, uint8 HxWx3: low resolution and original."""
+        return (self._whole(image) for image in range(len(self.shapes)))
+
     def held_out(self) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
         """The images kept from training, uint8 HxWx3: low resolution and original."""
         return [self._whole(int(image)) for image in self._kept]
@@ -112,7 +125,7 @@ class PatchCache:
         s = self.scale
         image = int(rng.choice(len(self.shapes), p=self._share))
         height, width = self.shapes[image]
-        lr, hr = self._whole(image)
+        lr, hr = self._whole(image, self._labels)
         y, x = int(rng.integers(height - patch + 1)), int(rng.integers(width - patch + 1))
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
 
@@ -122,11 +135,14 @@ class PatchCache:
 
         return view(lr, 1), view(hr, s)
 
-    def _whole(self, image: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def _whole(
+        self, image: int, large: npt.NDArray[np.uint8] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        large = self._hr if large is None else large
         s, (height, width), start = self.scale, self.shapes[image], self._starts[image]
         length = height * width * 3
         lr = self._lr[start : start + length].reshape(height, width, 3)
-        hr = self._hr[start * s**2 : (start + length) * s**2].reshape(height * s, width * s, 3)
+        hr = large[start * s**2 : (start + length) * s**2].reshape(height * s, width * s, 3)
         return lr, hr
 
 

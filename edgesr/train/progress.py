@@ -17,6 +17,14 @@ from edgesr.manifest import write_atomically
 from edgesr.metrics.psnr import LITERATURE
 
 
+def duration(seconds: float) -> str:
+    """`1 h 20 min`, `3 min 20 s`, `20 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the loop reports now and then."""
@@ -36,10 +44,12 @@ class Progress:
     @property
     def time_left(self) -> str:
         """`1 h 20 min`, `3 min 20 s`."""
-        seconds = round(self.seconds_left)
-        if seconds >= 3600:
-            return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-        return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+        return duration(self.seconds_left)
+
+    def __str__(self) -> str:
+        quality = "" if self.validation is None else f", {self.validation:.3f} dB"
+        left = "done" if self.step == self.steps else f"{self.time_left} left"
+        return f"step {self.step}, loss {self.loss:.5f}{quality}, {left}"
 
     def row(self) -> dict[str, Any]:
         return asdict(self)

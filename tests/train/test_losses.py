@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from edgesr.errors import SizeMismatchError
 from edgesr.metrics.psnr import Protocol
+from edgesr.metrics.psnr import psnr as metric_psnr
 from edgesr.metrics.ssim import ssim as metric
-from edgesr.train.losses import LOSSES, Contrastive, charbonnier, dct, fft, l1, l2, ssim
+from edgesr.train.losses import LOSSES, Contrastive, charbonnier, dct, fft, l1, l2, psnr, ssim
 from edgesr.train.objective import Reconstruction
 from edgesr.train.unit import Unit
 
@@ -36,6 +37,40 @@ def test_charbonnier_is_round_at_the_bottom():
     sr = torch.zeros(1, 1, 1, 1, requires_grad=True)
     charbonnier(sr, torch.zeros(1, 1, 1, 1)).backward()
     assert sr.grad.item() == 0 and charbonnier(sr, sr).item() == pytest.approx(1e-3)
+
+
+def test_psnr_by_hand_and_as_the_metric(pair):
+    sr, hr = pair
+    # Y of BT.601 of a red that is 0.5 too bright: 0.5 * 65.481 / 255.
+    red = torch.zeros(1, 3, 4, 4)
+    red[:, 0] = 0.5
+    by_hand = 20 * math.log10(0.5 * 65.481 / 255)
+    assert psnr(red, torch.zeros(1, 3, 4, 4), floor=0) == pytest.approx(by_hand, abs=1e-4)
+    grey = torch.full((2, 1, 4, 4), 0.5)
+    target = torch.stack([grey[0] - 0.1, grey[1] - 0.01])
+    assert psnr(grey, target, floor=0) == pytest.approx((-20 - 40) / 2, abs=1e-4)
+    floored = (10 * math.log10(1e-2 + 1e-4) + 10 * math.log10(1e-4 + 1e-4)) / 2
+    assert psnr(grey, target) == pytest.approx(floored, abs=1e-4)
+    images = [(side * 255).round().clamp(0, 255).byte() for side in (sr, hr)]
+    values = [
+        metric_psnr(a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy(), 0)
+        for a, b in zip(*images, strict=True)
+    ]
+    ours = psnr(*(image.float() / 255 for image in images), floor=0)
+    assert -ours == pytest.approx(np.mean(values), abs=0.01)
+
+
+def test_psnr_counts_a_good_image_no_less_than_a_bad_one():
+    """A tenth less error is worth the same in both, where L2 sees only the bad one."""
+    error = torch.tensor([0.1, 0.02])[:, None, None, None].expand(2, 1, 4, 4).clone()
+    error.requires_grad_()
+    psnr(error, torch.zeros(2, 1, 4, 4), floor=0).backward()
+    bad, good = (error.grad * error.detach()).sum((1, 2, 3))
+    assert bad == pytest.approx(good.item(), rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        rgb = torch.full((1, 3, 4, 4), 0.001)
+        rounded = psnr(1 + rgb, torch.ones(1, 3, 4, 4), floor=0)
+    assert rounded == pytest.approx(20 * math.log10(0.001 * 219 / 255), abs=0.01)
 
 
 def test_ssim_is_the_metric(pair):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from edgesr.train.losses.contrastive import Contrastive
 from edgesr.train.losses.frequency import dct, fft
-from edgesr.train.losses.pixel import charbonnier, l1, l2
+from edgesr.train.losses.pixel import charbonnier, l1, l2, psnr
 from edgesr.train.losses.ssim import ssim
 
-__all__ = ["LOSSES", "Contrastive", "charbonnier", "dct", "fft", "l1", "l2", "ssim"]
+__all__ = ["LOSSES", "Contrastive", "charbonnier", "dct", "fft", "l1", "l2", "psnr", "ssim"]
 
 
 class _Plain(nn.Module):
@@ -34,6 +34,6 @@ def _plain(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], nn.Modu
 
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
-    **{f.__name__: _plain(f) for f in (l1, l2, charbonnier, ssim, fft, dct)},
+    **{f.__name__: _plain(f) for f in (l1, l2, charbonnier, psnr, ssim, fft, dct)},
     "contrastive": Contrastive,
 }

@@ -1,0 +1,97 @@
+"""Soft labels: originals averaged with what a teacher makes of the small photos.
+
+What no network can know of the original is half as loud then, and what a large one has learned from
+more photos than these is in the labels (Hinton et al., "Distilling the Knowledge in a Neural
+Network", NIPS workshop 2014). With L2 the gradient is that of `output` distillation; there the
+teacher is asked in every step, here once for every photo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from edgesr.errors import EnvironmentLimitError, UsageError
+from edgesr.network import Network
+from edgesr.runtime.torch_session import NetworkSession
+from edgesr.runtime.upscale import upscale
+from edgesr.train.patches import PatchCache
+from edgesr.train.progress import duration
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """How far the labels are."""
+
+    step: int
+    """Photos done."""
+    steps: int
+    seconds_left: float
+
+    def __str__(self) -> str:
+        left = "done" if self.step == self.steps else f"{duration(self.seconds_left)} left"
+        return f"photo {self.step} of {self.steps}, {left}"
+
+
+def soften(
+    patches: PatchCache, teacher: Network, *, every: int = 50,
+    report: Callable[[Labelled], None] = lambda labelled: None,
+) -> PatchCache:  # fmt: skip
+    """The same photos, with soft labels. They are kept beside the cache and used again.
+
+    Stopped and called again, it goes on with the photo it was at.
+
+    Args:
+        patches: the photos.
+        teacher: RGB network of the photos' scale.
+        every: photos between reports.
+        report: called with each.
+
+    Raises:
+        UsageError: a teacher for another scale, or for luma.
+        EnvironmentLimitError: the disk is full.
+    """
+    if teacher.scale != patches.scale or teacher.colour != "rgb":
+        raise UsageError(
+            f"`soft_labels` at x{patches.scale} need an RGB network for x{patches.scale}; "
+            f"`{teacher.name}` is for {teacher.colour}, x{teacher.scale}"
+        )
+    labels = patches.stem.with_name(f"{patches.stem.name}-{_digest(teacher)}.soft")
+    if not labels.exists():
+        # Of several processes each writes a file of its own; they are equal.
+        part = labels.with_name(f"{labels.name}.part{os.environ.get('RANK', '0')}")
+        session = NetworkSession(teacher, torch.get_num_threads())
+        began, end, count, first = time.monotonic(), 0, len(patches.shapes), None
+        try:
+            with part.open("ab") as file:
+                known = file.tell()
+                for done, (lr, hr) in enumerate(patches.images(), 1):
+                    end += hr.nbytes
+                    if end <= known:
+                        continue
+                    if first is None:
+                        first = done - 1
+                        file.truncate(end - hr.nbytes)
+                    answer = upscale(session, lr)
+                    file.write(((answer.astype("u2") + hr + 1) // 2).astype("u1").tobytes())
+                    if done % every == 0 or done == count:
+                        spent = (time.monotonic() - began) / (done - first)
+                        report(Labelled(done, count, spent * (count - done)))
+            part.replace(labels)
+        except OSError as error:
+            cause = error.strerror or str(error)
+            raise EnvironmentLimitError(f"cannot write {part}: {cause}") from error
+    return patches.labelled(labels)
+
+
+def _digest(network: Network) -> str:
+    found = hashlib.sha256(network.name.encode())
+    for name, tensor in sorted(network.module.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:12]

@@ -1,0 +1,112 @@
+"""Soft labels: originals averaged with a teacher's answers, computed once, resumable."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from edgesr.cli import app
+from edgesr.errors import EnvironmentLimitError, UsageError
+from edgesr.models import create
+from edgesr.recipes.soft_labels import soften
+from edgesr.runtime.torch_session import NetworkSession
+from edgesr.runtime.upscale import upscale
+from edgesr.train.patches import PatchCache
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, size in {"a": (150, 200), "b": (166, 131), "c": (140, 132)}.items():
+        coarse = rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        picture.save(folder / f"{name}.png")
+    return folder
+
+
+def teacher(seed=0):
+    torch.manual_seed(seed)
+    network = create("plain-s-x2")
+    network.module.eval()
+    return network
+
+
+def test_labels_are_the_mean_of_original_and_answer(photos, tmp_path):
+    patches = PatchCache([photos], 2, tmp_path, kept=1)
+    soft = soften(patches, teacher())
+    session = NetworkSession(teacher())
+    for image, (lr, hr) in enumerate(patches.images()):
+        want = np.floor((upscale(session, lr).astype(float) + hr) / 2 + 0.5)
+        assert np.array_equal(soft._whole(image, soft._labels)[1], want)
+    # The same places of the same photos, and originals where one judges.
+    (lr, hr), (soft_lr, soft_hr) = patches.batch(0, 8, 16), soft.batch(0, 8, 16)
+    assert torch.equal(lr, soft_lr) and not torch.equal(hr, soft_hr)
+    assert np.array_equal(soft.held_out()[0][1], patches.held_out()[0][1])
+    assert patches.contains(soft.held_out()[0][1])
+
+
+def test_another_teacher_has_other_labels_and_the_same_is_asked_once(photos, tmp_path):
+    patches = PatchCache([photos], 2, tmp_path)
+    one, other = soften(patches, teacher()), soften(patches, teacher(seed=1))
+    assert not torch.equal(one.batch(0, 4, 16)[1], other.batch(0, 4, 16)[1])
+    seen = []
+    again = soften(patches, teacher(), every=1, report=seen.append)
+    assert seen == [] and torch.equal(one.batch(0, 4, 16)[1], again.batch(0, 4, 16)[1])
+
+
+@pytest.mark.parametrize("lost", [0, 1000])
+def test_a_stopped_run_goes_on_with_its_photo(photos, tmp_path, lost):
+    """Also where the stop came in the middle of a write."""
+    whole = soften(PatchCache([photos], 2, tmp_path / "whole"), teacher())
+
+    class StopError(Exception):
+        pass
+
+    def stop(labelled):
+        if labelled.step == 2:
+            raise StopError
+
+    patches = PatchCache([photos], 2, tmp_path / "parts")
+    with pytest.raises(StopError):
+        soften(patches, teacher(), every=1, report=stop)
+    assert not list((tmp_path / "parts").glob("*.soft"))
+    (part,) = (tmp_path / "parts").glob("*.part0")
+    part.write_bytes(part.read_bytes()[: part.stat().st_size - lost])
+    seen = []
+    again = soften(patches, teacher(), every=1, report=lambda labelled: seen.append(str(labelled)))
+    assert len(seen) == (2 if lost else 1) and seen[-1] == "photo 3 of 3, done"
+    assert np.array_equal(whole._labels, again._labels)
+    assert not part.exists()
+
+
+@pytest.mark.parametrize(("name", "is_for"), [("plain-s-x3", "rgb, x3"), ("sesr-m3-x2", "y, x2")])
+def test_teachers_of_another_kind(photos, tmp_path, name, is_for):
+    with pytest.raises(UsageError, match=f"need an RGB network for x2; `{name}` is for {is_for}"):
+        soften(PatchCache([photos], 2, tmp_path), create(name))
+
+
+def test_a_full_disk(photos, tmp_path, monkeypatch):
+    patches = PatchCache([photos], 2, tmp_path)
+    patches.stem = tmp_path / "missing" / "x2"
+    with pytest.raises(EnvironmentLimitError, match=r"cannot write .*missing"):
+        soften(patches, teacher())
+
+
+def test_a_recipe_with_soft_labels(photos, tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    save_file(teacher().module.state_dict(), path, metadata={"network": "plain-s-x2"})
+    recipe = tmp_path / "soft.toml"
+    recipe.write_text(
+        'network = "plain-s-x2"\nkept = 1\nevery = 2\n[stage.main]\nsteps = 2\nbatch = 2\n'
+        f'patch = 16\nsoft_labels = "{path}"\nloss = {{ psnr = 0.007, l2 = 1.25 }}\n'
+        "squared_from = 1.0\n"
+    )
+    command = ["train", str(recipe), "--data", str(photos), "--cache", str(tmp_path / "cache")]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert "main, soft labels: photo 3 of 3, done" in done.output
+    assert "main: step 2, loss " in done.output
+    assert (tmp_path / "run" / "plain-s-x2.safetensors").is_file()
