@@ -84,6 +84,11 @@ def run(
     """
     if not recipe.data:
         raise UsageError("no training photos: give folders with --data, or `data` in the recipe")
+    for stage in recipe.stage.values():  # before hours of training, not after
+        if stage.soft_labels:
+            load(stage.soft_labels)
+        if stage.teacher:
+            load(stage.teacher, architecture=stage.teacher_architecture or None)
     kitchen = _Kitchen(recipe, out, cache)
     network: Network | None = None
     for name, stage in recipe.stage.items():

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from edgesr.cli import app
-from edgesr.errors import EnvironmentLimitError, UsageError
+from edgesr.errors import BadFileError, EnvironmentLimitError, UsageError
 from edgesr.models import create
+from edgesr.recipes import read, run
 from edgesr.recipes.soft_labels import soften
 from edgesr.runtime.torch_session import NetworkSession
 from edgesr.runtime.upscale import upscale
@@ -110,3 +111,16 @@ def test_a_recipe_with_soft_labels(photos, tmp_path):
     assert "main, soft labels: photo 3 of 3, done" in done.output
     assert "main: step 2, loss " in done.output
     assert (tmp_path / "run" / "plain-s-x2.safetensors").is_file()
+
+
+@pytest.mark.parametrize("key", ["soft_labels", "teacher"])
+def test_a_missing_teacher_of_the_last_stage_is_said_before_the_first(photos, tmp_path, key):
+    recipe = tmp_path / "soft.toml"
+    distil = 'distil = "output"\n' if key == "teacher" else ""
+    recipe.write_text(
+        'network = "plain-s-x2"\nkept = 1\n[stage.one]\nsteps = 1\n[stage.two]\nsteps = 1\n'
+        f'{distil}{key} = "nowhere.pth"\n'
+    )
+    with pytest.raises(BadFileError, match=r"nowhere\.pth"):
+        run(read(str(recipe), data=[str(photos)]), tmp_path / "run", cache=tmp_path / "cache")
+    assert not (tmp_path / "run").exists()
