@@ -20,7 +20,7 @@ from edgesr.data.images import ImageFile, write_image
 from edgesr.errors import BadFileError, UsageError
 from edgesr.models.registry import create
 
-TINY = Subject("plain-s-x2", "plain")
+TINY = Subject("plain-d3c16-x2", "plain")
 
 
 def save_state(folder, subject=TINY, seed=0):

@@ -23,7 +23,7 @@ from edgesr.models.registry import create
 from edgesr.runtime import NetworkSession
 from edgesr.targets import find_target
 
-TINY = Subject("plain-s-x2", "plain")
+TINY = Subject("plain-d3c16-x2", "plain")
 FORMATS = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
 
 
