@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import edgesr.quantize
-import numpy as np
 from edgesr.benchmarks.peers.tflite_file import Model
 from edgesr.benchmarks.quality import on_rgb
 from edgesr.benchmarks.subjects import Subject, published_file
@@ -79,7 +78,7 @@ def candidates_for(
         keep: folder in which PTQ's results wait for the next run.
         with_split: also PTQ of the split form, where there is one.
     """
-    base = fingerprint(network)
+    base = network.fingerprint()
     photos = [pixel_hash(image) for image in calibration]
     ptq = _digest(base, _code(), *photos)
     found = [Candidate("ptq", ptq, lambda: _ptq(network, calibration, Recipe(), keep, ptq))]
@@ -99,14 +98,6 @@ def candidates_for(
             Candidate(path.name, _digest(base, sha256_of(path)), lambda path=path: _file(path))  # type: ignore[misc]
         )
     return found
-
-
-def fingerprint(network: Network) -> str:
-    """Hash of the weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.module.state_dict().items()):
-        digest.update(name.encode() + np.ascontiguousarray(tensor.numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def _digest(*parts: str) -> str:

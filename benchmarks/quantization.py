@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgesr.benchmarks.candidates import Candidate, Made, candidates_for, fingerprint, litert
+from edgesr.benchmarks.candidates import Candidate, Made, candidates_for, litert
 from edgesr.benchmarks.documents import Document, read_document, write_document
 from edgesr.benchmarks.machine import this_machine, usable_cores
 from edgesr.benchmarks.markdown import replace_section
@@ -79,7 +79,7 @@ def measure_row(subject: Subject, sets: Sequence[Dataset], known: Row, options: 
         )
     except BadFileError as error:
         return row | {"skipped": str(error), "sets": known.get("sets", {})}
-    row |= {"scale": network.scale, "weights": fingerprint(network), "no_qat": missing, "sets": {}}
+    row |= {"scale": network.scale, "weights": network.fingerprint(), "no_qat": missing, "sets": {}}
     made: dict[str, Made] = {}
     for data in sets:
         before = known.get("sets", {}).get(data.name, {})

@@ -6,6 +6,7 @@ facts every step needs: scale, colour, value range, size constraints and where i
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -43,6 +44,13 @@ class Network:
     def channels(self) -> int:
         """Image channels: 3 for RGB, 1 for luma."""
         return 3 if self.colour == "rgb" else 1
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights and their names, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def with_module(self, module: nn.Module) -> Network:
         """The same facts about another form of the same function."""

@@ -89,11 +89,7 @@ def qat_command(
 
         def report(state: Progress) -> None:
             bar.update(task, completed=state.step)
-            left = f"{state.seconds_left // 60:.0f} min {state.seconds_left % 60:.0f} s left"
-            say(
-                f"step {state.step}: loss {state.loss:.3g}, validation {state.validation:.3f} dB, "
-                f"{left}"
-            )
+            say(str(state))
 
         outcome = adapt(
             start, patches, options,

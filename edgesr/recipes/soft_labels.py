@@ -8,11 +8,11 @@ teacher is asked in every step, here once for every photo.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -21,7 +21,7 @@ from edgesr.network import Network
 from edgesr.runtime.torch_session import NetworkSession
 from edgesr.runtime.upscale import upscale
 from edgesr.train.patches import PatchCache
-from edgesr.train.progress import duration
+from edgesr.train.progress import left
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Labelled:
     seconds_left: float
 
     def __str__(self) -> str:
-        left = "done" if self.step == self.steps else f"{duration(self.seconds_left)} left"
-        return f"photo {self.step} of {self.steps}, {left}"
+        return f"photo {self.step} of {self.steps}, {left(self.seconds_left)}"
 
 
 def soften(
@@ -61,27 +60,12 @@ def soften(
             f"`soft_labels` at x{patches.scale} need an RGB network for x{patches.scale}; "
             f"`{teacher.name}` is for {teacher.colour}, x{teacher.scale}"
         )
-    labels = patches.stem.with_name(f"{patches.stem.name}-{_digest(teacher)}.soft")
+    labels = patches.stem.with_name(f"{patches.stem.name}-{teacher.fingerprint()[:12]}.soft")
     if not labels.exists():
         # Of several processes each writes a file of its own; they are equal.
         part = labels.with_name(f"{labels.name}.part{os.environ.get('RANK', '0')}")
-        session = NetworkSession(teacher, torch.get_num_threads())
-        began, end, count, first = time.monotonic(), 0, len(patches.shapes), None
         try:
-            with part.open("ab") as file:
-                known = file.tell()
-                for done, (lr, hr) in enumerate(patches.images(), 1):
-                    end += hr.nbytes
-                    if end <= known:
-                        continue
-                    if first is None:
-                        first = done - 1
-                        file.truncate(end - hr.nbytes)
-                    answer = upscale(session, lr)
-                    file.write(((answer.astype("u2") + hr + 1) // 2).astype("u1").tobytes())
-                    if done % every == 0 or done == count:
-                        spent = (time.monotonic() - began) / (done - first)
-                        report(Labelled(done, count, spent * (count - done)))
+            _write(part, patches, teacher, every, report)
             part.replace(labels)
         except OSError as error:
             cause = error.strerror or str(error)
@@ -89,9 +73,24 @@ def soften(
     return patches.labelled(labels)
 
 
-def _digest(network: Network) -> str:
-    found = hashlib.sha256(network.name.encode())
-    for name, tensor in sorted(network.module.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:12]
+def _write(
+    part: Path, patches: PatchCache, teacher: Network, every: int,
+    report: Callable[[Labelled], None],
+) -> None:  # fmt: skip
+    """All labels, behind those that `part` holds whole."""
+    session = NetworkSession(teacher, torch.get_num_threads())
+    began, end, count, first = time.monotonic(), 0, len(patches.shapes), None
+    with part.open("ab") as file:
+        known = file.tell()
+        for done, (lr, hr) in enumerate(patches.images(), 1):
+            end += hr.nbytes
+            if end <= known:
+                continue
+            if first is None:
+                first = done - 1
+                file.truncate(end - hr.nbytes)
+            answer = upscale(session, lr)
+            file.write(((answer.astype("u2") + hr + 1) // 2).astype("u1").tobytes())
+            if done % every == 0 or done == count:
+                spent = (time.monotonic() - began) / (done - first)
+                report(Labelled(done, count, spent * (count - done)))

@@ -17,12 +17,14 @@ from edgesr.manifest import write_atomically
 from edgesr.metrics.psnr import LITERATURE
 
 
-def duration(seconds: float) -> str:
-    """`1 h 20 min`, `3 min 20 s`, `20 s`."""
+def left(seconds: float) -> str:
+    """`1 h 20 min left`, `3 min 20 s left`, `20 s left`, `done`."""
+    if seconds == 0:
+        return "done"
     whole = round(seconds)
     if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+        return f"{whole // 3600} h {whole % 3600 // 60} min left"
+    return f"{whole // 60} min {whole % 60} s left" if whole >= 60 else f"{whole} s left"
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,9 @@ class Progress:
     """Share of the time that the step waited for its data."""
     protocol: str = str(LITERATURE)
 
-    @property
-    def time_left(self) -> str:
-        """`1 h 20 min`, `3 min 20 s`."""
-        return duration(self.seconds_left)
-
     def __str__(self) -> str:
         quality = "" if self.validation is None else f", {self.validation:.3f} dB"
-        left = "done" if self.step == self.steps else f"{self.time_left} left"
-        return f"step {self.step}, loss {self.loss:.5f}{quality}, {left}"
+        return f"step {self.step}, loss {self.loss:.4g}{quality}, {left(self.seconds_left)}"
 
     def row(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,7 +6,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -23,17 +22,6 @@ from edgesr.runtime import open_session
 from edgesr.train.start import quiet_tail, warm_start
 
 TINY = ["steps=4", "batch=2", "patch=16", "warm_up=1", "tail=0.05", "every=2", "kept=1"]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for name, (height, width) in {"a": (300, 280), "b": (260, 270), "c": (256, 264)}.items():
-        coarse = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{name}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
