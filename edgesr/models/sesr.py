@@ -150,6 +150,19 @@ def sesr_m7(scale: int) -> nn.Module:
     return SESR(scale, channels=16, blocks=7, width=256)
 
 
+# Not in the paper: the size of IMDN-RTC.
+@register(
+    "sesr-m8",
+    paper=_PAPER,
+    scales=(2, 4),
+    parameters=_counts(16, 8),
+    tolerance=_TOLERANCE,
+    colour="y",
+)
+def sesr_m8(scale: int) -> nn.Module:
+    return SESR(scale, channels=16, blocks=8, width=64)
+
+
 @register(
     "sesr-m11",
     paper=_PAPER,

@@ -26,7 +26,7 @@ from edgesr.network import Network
 from edgesr.quantize import quantize, store
 from edgesr.quantize.qat import Options, adapt
 from edgesr.recipes.schema import Recipe, Stage
-from edgesr.recipes.soft_labels import soften
+from edgesr.recipes.soft_labels import check, soften
 from edgesr.train.distil import STRATEGIES, Teacher
 from edgesr.train.loop import Engine, Progress, Schedule, train
 from edgesr.train.objective import Objective, Reconstruction
@@ -86,7 +86,8 @@ def run(
         raise UsageError("no training photos: give folders with --data, or `data` in the recipe")
     for stage in recipe.stage.values():  # before hours of training, not after
         if stage.soft_labels:
-            load(stage.soft_labels)
+            student = create(stage.network or recipe.network)
+            check(load(stage.soft_labels), _whole(student))
         if stage.teacher:
             load(stage.teacher, architecture=stage.teacher_architecture or None)
     kitchen = _Kitchen(recipe, out, cache)

@@ -37,6 +37,19 @@ class Labelled:
         return f"photo {self.step} of {self.steps}, {left(self.seconds_left)}"
 
 
+def check(teacher: Network, scale: int) -> None:
+    """Whether a teacher can label photos of this scale.
+
+    Raises:
+        UsageError: a teacher for another scale, or for luma.
+    """
+    if teacher.scale != scale or teacher.colour != "rgb":
+        raise UsageError(
+            f"`soft_labels` at x{scale} need an RGB network for x{scale}; "
+            f"`{teacher.name}` is for {teacher.colour}, x{teacher.scale}"
+        )
+
+
 def soften(
     patches: PatchCache, teacher: Network, *, every: int = 50,
     report: Callable[[Labelled], None] = lambda labelled: None,
@@ -55,11 +68,7 @@ def soften(
         UsageError: a teacher for another scale, or for luma.
         EnvironmentLimitError: the disk is full.
     """
-    if teacher.scale != patches.scale or teacher.colour != "rgb":
-        raise UsageError(
-            f"`soft_labels` at x{patches.scale} need an RGB network for x{patches.scale}; "
-            f"`{teacher.name}` is for {teacher.colour}, x{teacher.scale}"
-        )
+    check(teacher, patches.scale)
     labels = patches.stem.with_name(f"{patches.stem.name}-{teacher.fingerprint()[:12]}.soft")
     if not labels.exists():
         # Of several processes each writes a file of its own; they are equal.

@@ -52,7 +52,7 @@ def test_all_networks_of_the_issue_are_there():
     assert {name.rsplit("-x", 1)[0] for name in NAMES} == {
         "abpn", "espcn", "fsrcnn", "xlsr",
         "ecbsr-m4c8", "ecbsr-m4c16", "ecbsr-m10c16", "ecbsr-m10c32", "ecbsr-m16c64",
-        "sesr-m3", "sesr-m5", "sesr-m7", "sesr-m11", "sesr-xl",
+        "sesr-m3", "sesr-m5", "sesr-m7", "sesr-m8", "sesr-m11", "sesr-xl",
         "quicksrnet-small", "quicksrnet-medium", "quicksrnet-large",
     }  # fmt: skip
 
@@ -96,7 +96,8 @@ ECBSR_PRINTED = {
 }  # fmt: skip
 WEIGHTS_ONLY = {
     "fsrcnn-x2": 12_464, "fsrcnn-x3": 12_464, "fsrcnn-x4": 12_464,
-    "sesr-m3-x2": 8_912, "sesr-m5-x2": 13_520, "sesr-m7-x2": 18_128, "sesr-m11-x2": 27_344,
+    "sesr-m3-x2": 8_912, "sesr-m5-x2": 13_520, "sesr-m7-x2": 18_128, "sesr-m8-x2": 20_432,
+    "sesr-m11-x2": 27_344,
     "sesr-xl-x2": 105_376, "sesr-m5-x4": 18_320, "sesr-m11-x4": 32_144, "sesr-xl-x4": 114_976,
 }  # fmt: skip
 

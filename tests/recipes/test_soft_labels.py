@@ -121,3 +121,14 @@ def test_a_missing_teacher_of_the_last_stage_is_said_before_the_first(photos, tm
     with pytest.raises(BadFileError, match=r"nowhere\.pth"):
         run(read(str(recipe), data=[str(photos)]), tmp_path / "run", cache=tmp_path / "cache")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_last_stage_s_teacher_of_another_scale_is_said_before_the_first(photos, tmp_path):
+    recipe = tmp_path / "soft.toml"
+    recipe.write_text(
+        'network = "plain-s-x2"\nkept = 1\n[stage.one]\nsteps = 1\n[stage.two]\nsteps = 1\n'
+        'soft_labels = "xlsr-x3"\n'
+    )
+    with pytest.raises(UsageError, match="need an RGB network for x2; `xlsr-x3` is for rgb, x3"):
+        run(read(str(recipe), data=[str(photos)]), tmp_path / "run", cache=tmp_path / "cache")
+    assert not (tmp_path / "run").exists()
