@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.models.prelu import PReLU
 from edgesr.models.registry import Paper, register
 
 _SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
@@ -112,7 +113,7 @@ class ECBSR(nn.Module):
         self.scale = scale
         widths = [1] + [channels] * (blocks + 1)
         self.body = nn.ModuleList(
-            nn.Sequential(EdgeBlock(a, b), nn.PReLU(b)) for a, b in pairwise(widths)
+            nn.Sequential(EdgeBlock(a, b), PReLU(b)) for a, b in pairwise(widths)
         )
         self.tail = EdgeBlock(channels, scale**2)
 

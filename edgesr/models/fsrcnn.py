@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.models.prelu import PReLU
 from edgesr.models.registry import Paper, register
 
 
@@ -71,7 +72,7 @@ class FSRCNN(nn.Module):
         shapes = [(1, channels, 5), (channels, inner, 1)]
         shapes += [(inner, inner, 3)] * blocks + [(inner, channels, 1)]
         self.body = nn.Sequential(
-            *(nn.Sequential(nn.Conv2d(a, b, k, padding=k // 2), nn.PReLU(b)) for a, b, k in shapes)
+            *(nn.Sequential(nn.Conv2d(a, b, k, padding=k // 2), PReLU(b)) for a, b, k in shapes)
         )
         self.tail = ShuffledDeconv(channels, scale, 9)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.models.prelu import PReLU
 from edgesr.models.registry import Paper, register
 
 
@@ -83,7 +84,7 @@ class SESR(nn.Module):
         self.body = nn.Sequential(
             *(
                 nn.Sequential(
-                    LinearBlock(channels, channels, 3, width, residual=True), nn.PReLU(channels)
+                    LinearBlock(channels, channels, 3, width, residual=True), PReLU(channels)
                 )
                 for _ in range(blocks)
             )
