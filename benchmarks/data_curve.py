@@ -100,7 +100,7 @@ def learn(share: float, setup: Setup, cache: PatchCache, held_out: Path, work: P
         "megapixels": round(pixels * scale**2 / 1e6, 1),
         "epochs": round(setup.steps * setup.batch * setup.patch**2 / pixels, 1),
         "curve": curve,
-        "psnr": measure(student.with_module(module), judges(sets, scale)),
+        "psnr": measure(student.with_module(module), judges(sets, scale, student.colour)),
     }
 
 

@@ -33,7 +33,7 @@ from edgesr.manifest import write_atomically
 from edgesr.metrics.psnr import LITERATURE
 from edgesr.models import create
 from edgesr.models.intake import load
-from edgesr.network import Network
+from edgesr.network import Colour, Network
 from edgesr.train.distil import STRATEGIES, Distillation, Teacher
 from edgesr.train.loop import Engine, Schedule, train
 from edgesr.train.objective import Objective, Reconstruction
@@ -129,12 +129,12 @@ def _phase(
     return train(student, patches, folder, schedule, objective=objective, every=200, engine=engine)
 
 
-def judges(names: Sequence[str], scale: int) -> dict[str, PsnrOn]:
+def judges(names: Sequence[str], scale: int, colour: Colour = "rgb") -> dict[str, PsnrOn]:
     """PSNR on each set, its images reduced once."""
     sets = {}
     for name in names:
         originals = [crop_to_multiple(image, scale) for _, image in dataset(name)]
-        sets[name] = PsnrOn([(imresize(hr, 1 / scale), hr) for hr in originals], scale)
+        sets[name] = PsnrOn([(imresize(hr, 1 / scale), hr) for hr in originals], scale, colour)
     return sets
 
 

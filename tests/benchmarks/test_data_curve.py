@@ -49,7 +49,7 @@ def test_a_stopped_command_goes_on(photos, tmp_path, monkeypatch):
         return real(share, *rest)
 
     monkeypatch.setattr(data_curve, "learn", counted)
-    monkeypatch.setattr(data_curve, "judges", lambda names, scale: {})
+    monkeypatch.setattr(data_curve, "judges", lambda names, scale, colour: {})
     arguments = [photos / "a", photos / "b"], [0.3, 1.0], SETUP, photos / "a", tmp_path / "w"
     with pytest.raises(KeyboardInterrupt):
         run(*arguments, [], out)
