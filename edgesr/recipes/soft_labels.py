@@ -8,13 +8,13 @@ teacher is asked in every step, here once for every photo.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from edgesr.errors import EnvironmentLimitError, UsageError
 from edgesr.network import Network
@@ -56,7 +56,8 @@ def soften(
 ) -> PatchCache:  # fmt: skip
     """The same photos, with soft labels. They are kept beside the cache and used again.
 
-    Stopped and called again, it goes on with the photo it was at.
+    Stopped and called again, it goes on with the photo it was at. Of several trainings, or
+    processes of one, the first asks the teacher and the others wait.
 
     Args:
         patches: the photos.
@@ -71,11 +72,12 @@ def soften(
     check(teacher, patches.scale)
     labels = patches.stem.with_name(f"{patches.stem.name}-{teacher.fingerprint()[:12]}.soft")
     if not labels.exists():
-        # Of several processes each writes a file of its own; they are equal.
-        part = labels.with_name(f"{labels.name}.part{os.environ.get('RANK', '0')}")
+        part = labels.with_name(f"{labels.name}.part")
         try:
-            _write(part, patches, teacher, every, report)
-            part.replace(labels)
+            with FileLock(f"{labels}.lock"):
+                if not labels.exists():  # which another may have written meanwhile
+                    _write(part, patches, teacher, every, report)
+                    part.replace(labels)
         except OSError as error:
             cause = error.strerror or str(error)
             raise EnvironmentLimitError(f"cannot write {part}: {cause}") from error

@@ -1,6 +1,7 @@
 """Soft labels: originals averaged with a teacher's answers, computed once, resumable."""
 
 import resource
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -64,13 +65,31 @@ def test_a_stopped_run_goes_on_with_its_photo(photos, tmp_path, lost):
     with pytest.raises(StopError):
         soften(patches, teacher(), every=1, report=stop)
     assert not list((tmp_path / "parts").glob("*.soft"))
-    (part,) = (tmp_path / "parts").glob("*.part0")
+    (part,) = (tmp_path / "parts").glob("*.part")
     part.write_bytes(part.read_bytes()[: part.stat().st_size - lost])
     seen = []
     again = soften(patches, teacher(), every=1, report=lambda labelled: seen.append(str(labelled)))
     assert len(seen) == (2 if lost else 1) and seen[-1] == "photo 3 of 3, done"
     assert np.array_equal(whole._labels, again._labels)
     assert not part.exists()
+
+
+def test_of_two_trainings_one_asks_and_the_other_waits(photos, tmp_path):
+    patches, seen, waited = PatchCache([photos], 2, tmp_path), [], []
+
+    def meanwhile(labelled):
+        seen.append(labelled.step)
+        if len(seen) == 1:
+            other.start()
+            other.join(0.3)
+            assert other.is_alive()
+
+    other = Thread(target=soften, args=(patches, teacher()), kwargs={"report": waited.append})
+    soft = soften(patches, teacher(), every=1, report=meanwhile)
+    other.join()
+    assert seen == [1, 2, 3] and waited == []
+    whole = soften(PatchCache([photos], 2, tmp_path / "whole"), teacher())
+    assert np.array_equal(soft._labels, whole._labels)
 
 
 @pytest.mark.parametrize(("name", "is_for"), [("plain-s-x3", "rgb, x3"), ("sesr-m3-x2", "y, x2")])
@@ -85,7 +104,7 @@ def test_a_full_disk(photos, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(EnvironmentLimitError, match=r"cannot write .*\.soft\.part0: File too"):
+        with pytest.raises(EnvironmentLimitError, match=r"cannot write .*\.soft\.part: File too"):
             soften(patches, teacher())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
