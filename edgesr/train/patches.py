@@ -99,9 +99,18 @@ class PatchCache:
         return (lr.permute(0, 3, 1, 2).float() / 255, hr.permute(0, 3, 1, 2).float() / 255)
 
     def labelled(self, file: Path) -> PatchCache:
-        """The same photos with other images to learn, laid out as the originals: end to end."""
+        """The same photos with other images to learn, laid out as the originals: end to end.
+
+        Raises:
+            BadFileError: a file of another size than theirs.
+        """
         other = copy.copy(self)
         other._labels = np.memmap(file, np.uint8, "r")
+        if other._labels.size != self._hr.size:
+            raise BadFileError(
+                f"{file} holds {other._labels.size:,} bytes, its photos {self._hr.size:,}; delete "
+                "it, and it is made again"
+            )
         return other
 
     def images(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:

@@ -98,6 +98,15 @@ def test_teachers_of_another_kind(photos, tmp_path, name, is_for):
         soften(PatchCache([photos], 2, tmp_path), create(name))
 
 
+def test_labels_of_another_size_are_refused(photos, tmp_path):
+    patches = PatchCache([photos], 2, tmp_path)
+    soften(patches, teacher())
+    (file,) = tmp_path.glob("*.soft")
+    file.write_bytes(file.read_bytes() + bytes(12))
+    with pytest.raises(BadFileError, match=r"\.soft holds [\d,]+ bytes, its photos [\d,]+; delete"):
+        soften(patches, teacher())
+
+
 def test_a_full_disk(photos, tmp_path):
     """A limit on file size stands in for it. With room again, it goes on."""
     patches = PatchCache([photos], 2, tmp_path)
