@@ -74,6 +74,16 @@ def test_figures_of_other_weights_are_dropped(data, options, tmp_path):
     assert set(after) == {"tiny", "same"}
 
 
+def test_figures_of_integers_that_are_gone_are_dropped(data, options, tmp_path):
+    out = tmp_path / "weights.json"
+    before = run([NAME], [data], out, options)
+    cells = before["rows"][0]["sets"]["tiny"]
+    cells["qat"] = cells["ptq"]
+    out.write_text(json.dumps(before))
+    after = run([NAME], [data], out, options)["rows"][0]["sets"]["tiny"]
+    assert sorted(after) == sorted(cells.keys() - {"qat"})
+
+
 def cell(value, different=0):
     check = {"images": 2, "values": 9, "different": different, "largest": 1}
     return {"mean": value, "litert": check, "date": "2026-01-02T00:00"}
