@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from edgesr.benchmarks.distillation import judges, measure
+from edgesr.benchmarks.documents import Document, read_document, write_document
 from edgesr.benchmarks.machine import this_machine
 from edgesr.benchmarks.markdown import replace_section, table
 
 from edgesr.data.images import read_image
 from edgesr.errors import EdgesrError, UsageError
-from edgesr.manifest import write_atomically
 from edgesr.metrics.psnr import LITERATURE
 from edgesr.models import create
 from edgesr.train.loop import Engine, Schedule, train
@@ -107,17 +106,19 @@ def learn(share: float, setup: Setup, cache: PatchCache, held_out: Path, work: P
 def run(
     data: Sequence[Path], shares: Sequence[float], setup: Setup, held_out: Path, work: Path,
     sets: Sequence[str], out: Path,
-) -> Row:  # fmt: skip
+) -> Document:  # fmt: skip
     """Measure what is missing in `out`, largest share first, and write it after every row."""
     facts = {
         "version": VERSION, "setup": asdict(setup), "held_out": held_out.name,
         "protocol": str(LITERATURE),
     }  # fmt: skip
-    document: Row = json.loads(out.read_text()) if out.exists() else {**facts, "rows": []}
-    changed = [key for key in facts if document.get(key) != facts[key]]
+    if not all(0 < share <= 1 for share in shares):
+        raise UsageError("--shares are above 0, and 1 is all photos")
+    document = read_document(out, VERSION)
+    changed = [key for key in facts if document["rows"] and document.get(key) != facts[key]]
     if changed:
         raise UsageError(f"{out} was measured with another {', '.join(changed)}; delete it first")
-    document["machine"] = asdict(this_machine())
+    document = facts | {"machine": asdict(this_machine()), "rows": document["rows"]}
     scale = int(create(setup.network).scale)  # type: ignore[arg-type]
     done = {row["share"] for row in document["rows"]}
     for share, photos in parts(find_images(data), sorted(shares, reverse=True), setup.seed).items():
@@ -126,11 +127,11 @@ def run(
         folder = work / f"{share:g}"
         cache = PatchCache([gather(photos, folder / "photos")], scale, work / "cache")
         document["rows"].append(learn(share, setup, cache, held_out, folder / "run", sets))
-        write_atomically(out, (json.dumps(document, indent=1) + "\n").encode())
+        write_document(document, out)
     return document
 
 
-def markdown(document: Row) -> str:
+def markdown(document: Document) -> str:
     """A row per share: how often every pixel was seen, the curve, and the sets at its end."""
     rows = sorted(document["rows"], key=lambda row: -row["share"])
     columns = {"photos": "photos", "megapixels": "megapixels", "epochs": "epochs"}
@@ -172,7 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(chosen.threads)
     try:
         if chosen.markdown:
-            document = json.loads(chosen.out.read_text())
+            document = read_document(chosen.out, VERSION)
+            if not document["rows"]:
+                raise UsageError(f"{chosen.out} holds no figures yet; measure without --markdown")
         elif not chosen.data or not chosen.validation:
             raise UsageError("a run needs --data and --validation")
         else:

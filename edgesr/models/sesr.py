@@ -11,6 +11,8 @@ zero padding is no bias at the border, and the paper has none.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -115,74 +117,20 @@ def _counts(channels: int, blocks: int) -> dict[int, int]:
     return {scale: ends + middle + ends * scale**2 for scale in (2, 4)}
 
 
-@register(
-    "sesr-m3",
-    paper=_PAPER,
-    scales=(2, 4),
-    parameters=_counts(16, 3),
-    tolerance=_TOLERANCE,
-    colour="y",
-)
-def sesr_m3(scale: int) -> nn.Module:
-    return SESR(scale, channels=16, blocks=3, width=256)
-
-
-@register(
-    "sesr-m5",
-    paper=_PAPER,
-    scales=(2, 4),
-    parameters=_counts(16, 5),
-    tolerance=_TOLERANCE,
-    colour="y",
-)
-def sesr_m5(scale: int) -> nn.Module:
-    return SESR(scale, channels=16, blocks=5, width=256)
-
-
-@register(
-    "sesr-m7",
-    paper=_PAPER,
-    scales=(2, 4),
-    parameters=_counts(16, 7),
-    tolerance=_TOLERANCE,
-    colour="y",
-)
-def sesr_m7(scale: int) -> nn.Module:
-    return SESR(scale, channels=16, blocks=7, width=256)
-
-
-# Not in the paper: the size of IMDN-RTC.
-@register(
-    "sesr-m8",
-    paper=_PAPER,
-    scales=(2, 4),
-    parameters=_counts(16, 8),
-    tolerance=_TOLERANCE,
-    colour="y",
-)
-def sesr_m8(scale: int) -> nn.Module:
-    return SESR(scale, channels=16, blocks=8, width=64)
-
-
-@register(
-    "sesr-m11",
-    paper=_PAPER,
-    scales=(2, 4),
-    parameters=_counts(16, 11),
-    tolerance=_TOLERANCE,
-    colour="y",
-)
-def sesr_m11(scale: int) -> nn.Module:
-    return SESR(scale, channels=16, blocks=11, width=64)
-
-
-@register(
-    "sesr-xl",
-    paper=_PAPER,
-    scales=(2, 4),
-    parameters=_counts(32, 11),
-    tolerance=_TOLERANCE,
-    colour="y",
-)
-def sesr_xl(scale: int) -> nn.Module:
-    return SESR(scale, channels=32, blocks=11, width=64)
+# Name, channels, blocks, width. M8 is not in the paper: the size of IMDN-RTC.
+for _name, _channels, _blocks, _width in (
+    ("sesr-m3", 16, 3, 256),
+    ("sesr-m5", 16, 5, 256),
+    ("sesr-m7", 16, 7, 256),
+    ("sesr-m8", 16, 8, 64),
+    ("sesr-m11", 16, 11, 64),
+    ("sesr-xl", 32, 11, 64),
+):
+    register(
+        _name,
+        paper=_PAPER,
+        scales=(2, 4),
+        parameters=_counts(_channels, _blocks),
+        tolerance=_TOLERANCE,
+        colour="y",
+    )(partial(SESR, channels=_channels, blocks=_blocks, width=_width))

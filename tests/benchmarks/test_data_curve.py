@@ -82,6 +82,22 @@ def test_the_table_adds_up():
     assert "dB of the average on Kodak24. as papers do. a cpu, torch 2" in lines[-1]
 
 
-def test_a_command_without_photos_says_so(capsys):
-    assert main([]) == 2
-    assert capsys.readouterr().err == "edgesr: a run needs --data and --validation\n"
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "a run needs --data and --validation"),
+        (["--markdown"], "holds no figures yet; measure without --markdown"),
+        (["--data", "x", "--validation", "x", "--shares", "2"], "--shares are above 0, and 1 is"),
+        (["--data", "x", "--validation", "x"], "x"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path, capsys, words, complaint):
+    assert main([*words, "--out", str(tmp_path / "none.json")]) in (2, 3)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("edgesr: ") and complaint in line
+
+
+def test_a_file_that_is_no_result(tmp_path, capsys):
+    (tmp_path / "bad.json").write_text("{")
+    assert main(["--markdown", "--out", str(tmp_path / "bad.json")]) == 3
+    assert "bad.json is not a result of this command" in capsys.readouterr().err
