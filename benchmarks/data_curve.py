@@ -108,7 +108,7 @@ def run(
     sets: Sequence[str], out: Path,
 ) -> Document:  # fmt: skip
     """Measure what is missing in `out`, largest share first, and write it after every row."""
-    facts = {
+    facts: Document = {
         "version": VERSION, "setup": asdict(setup), "held_out": held_out.name,
         "protocol": str(LITERATURE),
     }  # fmt: skip
