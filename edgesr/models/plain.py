@@ -11,7 +11,8 @@ which costs a thousandth of running the branches over the image (SESR, Bhardwaj 
 section 3.3).
 
 `plain-s`, `-m` and `-l` are three sizes; `plain-d5c28` is any other: 5 convolutions between the
-first and the last, 28 channels.
+first and the last, 28 channels. `plain-y-d5c28` is that for luma, as video decoders give it: the
+last layer is a third as wide, and no channel is spent on colour.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 
 from edgesr.errors import UsageError
 from edgesr.models.registry import Entry, Paper, Tensors, register, register_family
+from edgesr.network import Colour
 
 _PAPER = Paper("Plain: collapsible 3x3 convolutions with a nearest-neighbour anchor", "edgesr")
 _SCALES = (2, 3, 4)
@@ -69,14 +71,15 @@ class Plain(nn.Module):
         scale: enlargement.
         channels: width of every layer but the last.
         blocks: convolutions between head and tail.
+        colours: channels of the image, 3 for RGB, 1 for luma.
     """
 
-    def __init__(self, scale: int, channels: int = 32, blocks: int = 4) -> None:
+    def __init__(self, scale: int, channels: int = 32, blocks: int = 4, colours: int = 3) -> None:
         super().__init__()
         self.scale = scale
-        widths = [3] + [channels] * (blocks + 1)
+        widths = [colours] + [channels] * (blocks + 1)
         self.body = nn.ModuleList(BranchedConv(a, b) for a, b in pairwise(widths))
-        self.tail = BranchedConv(channels, 3 * scale**2)
+        self.tail = BranchedConv(channels, colours * scale**2)
 
     def forward(self, x: Tensor) -> Tensor:
         features = x
@@ -88,52 +91,57 @@ class Plain(nn.Module):
         return image if self.training else image.clamp(0.0, 1.0)
 
 
-def _deployed(scale: int, channels: int, blocks: int) -> int:
-    last = 3 * scale**2
-    return 28 * channels + blocks * (9 * channels + 1) * channels + (9 * channels + 1) * last
+def _counts(channels: int, blocks: int, colours: int = 3) -> dict[int, int]:
+    """Deployed parameters by scale."""
+    per_channel = 9 * channels + 1
+    body = (9 * colours + 1) * channels + blocks * per_channel * channels
+    return {scale: body + per_channel * colours * scale**2 for scale in _SCALES}
 
 
-def _counts(channels: int, blocks: int) -> dict[int, int]:
-    return {scale: _deployed(scale, channels, blocks) for scale in _SCALES}
-
-
-@register("plain-s", paper=_PAPER, scales=_SCALES, parameters=_counts(16, 4))
-def plain_s(scale: int) -> nn.Module:
-    return Plain(scale, channels=16, blocks=4)
-
-
-@register("plain-m", paper=_PAPER, scales=_SCALES, parameters=_counts(32, 4))
-def plain_m(scale: int) -> nn.Module:
-    return Plain(scale, channels=32, blocks=4)
-
-
-@register("plain-l", paper=_PAPER, scales=_SCALES, parameters=_counts(48, 5))
-def plain_l(scale: int) -> nn.Module:
-    return Plain(scale, channels=48, blocks=5)
+for _name, _channels, _blocks in (("plain-s", 16, 4), ("plain-m", 32, 4), ("plain-l", 48, 5)):
+    register(_name, paper=_PAPER, scales=_SCALES, parameters=_counts(_channels, _blocks))(
+        partial(Plain, channels=_channels, blocks=_blocks)
+    )
 
 
 _MOST = {"convolutions": 64, "channels": 512}
+_COLOURS: dict[int, Colour] = {3: "rgb", 1: "y"}
 
 
-def _named(tensors: Tensors) -> str | None:
+def _named(tensors: Tensors, colours: int, prefix: str) -> str | None:
     first = tensors.get("body.0.square.weight")
-    if first is None or first.ndim != 4:
+    if first is None or first.ndim != 4 or first.shape[1] != colours:
         return None
     depth = next(number for number in count() if f"body.{number + 1}.square.weight" not in tensors)
     sizes = {"convolutions": depth, "channels": first.shape[0]}
     fit = all(1 <= value <= _MOST[what] for what, value in sizes.items())
-    return f"plain-d{depth}c{sizes['channels']}" if fit else None
+    return f"{prefix}-d{depth}c{sizes['channels']}" if fit else None
 
 
-@register_family(r"plain-d(\d+)c(\d+)", named=_named)
+def _sized(name: str, depth: int, channels: int, colours: int) -> Entry:
+    for what, value in zip(_MOST, (depth, channels), strict=True):
+        if not 1 <= value <= _MOST[what]:
+            raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
+    build = partial(Plain, channels=channels, blocks=depth, colours=colours)
+    parameters = _counts(channels, depth, colours)
+    return Entry(name, build, _PAPER, _SCALES, parameters, colour=_COLOURS[colours])
+
+
+@register_family(r"plain-d(\d+)c(\d+)", named=partial(_named, colours=3, prefix="plain"))
 def plain_sized(name: str, depth: int, channels: int) -> Entry:
     """Any size.
 
     Raises:
         UsageError: no convolution, no channel, or more than the family goes to.
     """
-    for what, value in zip(_MOST, (depth, channels), strict=True):
-        if not 1 <= value <= _MOST[what]:
-            raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
-    build = partial(Plain, channels=channels, blocks=depth)
-    return Entry(name, build, _PAPER, _SCALES, _counts(channels, depth))
+    return _sized(name, depth, channels, colours=3)
+
+
+@register_family(r"plain-y-d(\d+)c(\d+)", named=partial(_named, colours=1, prefix="plain-y"))
+def plain_luma(name: str, depth: int, channels: int) -> Entry:
+    """Any size, for luma.
+
+    Raises:
+        UsageError: as `plain_sized`.
+    """
+    return _sized(name, depth, channels, colours=1)

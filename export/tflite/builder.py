@@ -52,6 +52,7 @@ class ModelBuilder:
     def __init__(self) -> None:
         # Buffer 0 is empty by convention: tensors that are computed point at it.
         self._buffers: list[Any] = [_AlignedBuffer()]
+        self._stored: dict[bytes, int] = {}
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: dict[tuple[str, int], int] = {}
@@ -93,11 +94,14 @@ class ModelBuilder:
         return len(self._tensors) - 1
 
     def buffer(self, data: Array) -> int:
-        """Add constant bytes and return the buffer's index."""
-        buffer = _AlignedBuffer()
-        buffer.data = data
-        self._buffers.append(buffer)
-        return len(self._buffers) - 1
+        """Index of the buffer with these bytes: what several layers read is stored once."""
+        content = data.tobytes()
+        if content not in self._stored:
+            buffer = _AlignedBuffer()
+            buffer.data = data
+            self._stored[content] = len(self._buffers)
+            self._buffers.append(buffer)
+        return self._stored[content]
 
     def operator(
         self,

@@ -76,13 +76,17 @@ def test_a_wrong_name_says_what_to_type(text, words):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["plain-d1c8-x2", "plain-d5c28-x3", "plain-d7c44-x4"])
+@pytest.mark.parametrize(
+    "name", ["plain-d1c8-x2", "plain-d5c28-x3", "plain-d7c44-x4", "plain-y-d6c32-x3"]
+)
 def test_a_family_has_members_of_any_size(name):
     entry, scale = parse_name(name)
     assert entry is find_entry(entry.name), "asked twice, the same"
     network = create(name)
     depth, channels = len(network.module.body) - 1, network.module.body[0].square.out_channels
-    assert name == f"plain-d{depth}c{channels}-x{scale}" == network.name
+    assert name.removeprefix("plain-").removeprefix("y-") == f"d{depth}c{channels}-x{scale}"
+    assert name == network.name
+    assert network.module.body[0].square.in_channels == network.channels
     assert analyse(sketch(name)).parameters == entry.parameters[scale]
     assert entry.name not in entries()
 
@@ -94,10 +98,11 @@ def test_a_named_size_is_the_member():
     assert match is not None and match.name == "plain-m-x3"
 
 
-def test_members_are_recognised_by_their_weights():
-    network = create("plain-d3c20-x2")
+@pytest.mark.parametrize("name", ["plain-d3c20-x2", "plain-y-d3c20-x2"])
+def test_members_are_recognised_by_their_weights(name):
+    network = create(name)
     match = recognise(network.module.state_dict(), "any")
-    assert match is not None and match.name == "plain-d3c20-x2"
+    assert match is not None and match.name == name
     tensors = dict(network.module.state_dict())
     tensors.pop("body.2.point.weight")
     with pytest.raises(CheckpointError, match=r"does not fit plain-.* 1 missing .*body\.2\.point"):
@@ -111,6 +116,8 @@ def test_sizes_a_family_does_not_have():
         parse_name("plain-d0c8-x2")
     with pytest.raises(UsageError, match=r"channels from 1 to 512, not 9999"):
         parse_name("plain-d4c9999-x2")
+    with pytest.raises(UsageError, match="`plain-y-d0c8`: convolutions from 1 to 64, not 0"):
+        parse_name("plain-y-d0c8-x2")
     with pytest.raises(UsageError, match="`plain-d4c8` has no scale; choose one of plain-d4c8-x2"):
         parse_name("plain-d4c8")
     with pytest.raises(UsageError, match="comes in scales"):

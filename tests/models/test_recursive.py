@@ -1,0 +1,70 @@
+"""Recursive: kernels that are used several times and stored once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from edgesr.analysis import analyse
+from edgesr.collapse import collapse
+from edgesr.export import export
+from edgesr.models import create
+from edgesr.models.intake import load
+
+NAMES = ["recursive-s-x2", "recursive-l-x3"]
+
+
+def written_out(module, x, scale):
+    """The network as one line per operator, of its weights alone."""
+    shallow = F.conv2d(x, module.head.weight, module.head.bias, padding=1)
+    features = shallow
+    for acts in module.acts:
+        if acts is not module.acts[0]:
+            features = features + shallow
+        for conv, act in zip(module.body, acts, strict=True):
+            features = F.conv2d(features, conv.weight, conv.bias, padding=1)
+            features = torch.where(features > 0, features, features * act.weight[:, None, None])
+    features = F.conv2d(features + shallow, module.tail.weight, module.tail.bias, padding=1)
+    anchor = F.interpolate(x, scale_factor=scale, mode="nearest")
+    return (F.pixel_shuffle(features, scale) + anchor).clamp(0, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pass_uses_the_same_kernels(name):
+    network = create(name)
+    module = network.module.double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator).double()
+    x = torch.rand(1, 1, 9, 13, dtype=torch.float64, generator=generator)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), written_out(module, x, network.scale))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shared_kernel_counts_once_and_multiplies_in_every_pass(name):
+    network = create(name)
+    module = network.module
+    found = analyse(collapse(network)[0], 64, 64)
+    assert found.parameters == sum(parameter.numel() for parameter in module.parameters())
+    kernels = sum(conv.weight.numel() for conv in module.body) * len(module.acts)
+    ends = module.head.weight.numel() + module.tail.weight.numel()
+    assert found.macs == 64 * 64 * (kernels + ends)
+
+
+def test_five_kernels_three_times():
+    module = create("recursive-s-x2").module
+    assert (len(module.body), len(module.acts)) == (5, 3)
+    slopes = {act.weight.data_ptr() for acts in module.acts for act in acts}
+    assert len(slopes) == 15, "slopes are each pass's own"
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite", "openvino"])
+def test_files_store_a_shared_kernel_once(target, tmp_path):
+    network = load("random:recursive-s-x2")
+    path = export(network, target=target, precision="fp32", out=tmp_path, shape=(32, 32)).path
+    weights = path.with_suffix(".bin") if target == "openvino" else path
+    floats = 4 * analyse(network).parameters
+    # Fresh slopes are equal, so of these too one copy is enough.
+    assert 0.95 * floats < weights.stat().st_size < 1.25 * floats
