@@ -4,7 +4,7 @@
     x ^ 2                        =>   x * x
     x ^ 0.5                      =>   sqrt(x)
     prelu(x; a), all a <= 1      =>   maximum(x, depthwise 1x1 conv(x; a))
-    prelu(x; a), otherwise       =>   relu(x) + depthwise 1x1 conv(relu(-x); -a)
+    prelu(x; a), a > 1           =>   -maximum(-x, depthwise 1x1 conv(-x; a))
     prelu(x; one a)              =>   leaky_relu(x; a)
     avg_pool(x)                  =>   depthwise conv(x; 1 / count)
     cat(image, features)         =>   cat(depthwise 1x1 conv(image), features)
@@ -13,7 +13,8 @@
 Convolution is the one operator that requantizes alike everywhere, so what changes a scale is one.
 
 PReLU: LiteRT has no delegated int8 kernel for it; its own takes 164 ms for 360x640x32 where the
-maximum takes 2.3 ms, and rounds differently from ONNX Runtime.
+maximum takes 2.3 ms, and rounds differently from ONNX Runtime. Signs of the steep channels, those
+with a > 1, go into the convolutions before and after it.
 
 Average pooling: LiteRT rounds halves away from zero, ONNX Runtime to even; the convolution is exact
 (all weights are 127), delegated, and has a scale of its own for its result.
@@ -24,10 +25,11 @@ Concatenation: operands share one scale, and the image's is 1/255 and stays so.
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
-from edgesr.quantize.edits import call_like
+from edgesr.quantize.edits import call_like, change
 from edgesr.quantize.patches import read_pixels
 from edgesr.quantize.ties import REQUANTIZES, is_moving, moved_inputs
 from torch import Tensor, fx
@@ -140,16 +142,48 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
     with graph.graph.inserting_before(node):
         if slopes.numel() == 1:
             new = call_like(graph, aten.leaky_relu.default, (x, float(slopes)), node)
-        elif bool((slopes <= 1).all()):
-            scaled = _depthwise(graph, x, slopes, node)
-            new = call_like(graph, aten.maximum.default, (x, scaled), node)
         else:
-            negated = _depthwise(graph, x, -torch.ones_like(slopes), node)
-            below = call_like(graph, aten.relu.default, (negated,), node)
-            above = call_like(graph, aten.relu.default, (x,), node)
-            scaled = _depthwise(graph, below, -slopes, node)
-            new = call_like(graph, aten.add.Tensor, (above, scaled), node)
+            signs = torch.where(slopes > 1, -1.0, 1.0)
+            z = _times_before(graph, x, node, signs)
+            scaled = _depthwise(graph, z, slopes, node)
+            largest = call_like(graph, aten.maximum.default, (z, scaled), node)
+            new = _times_after(graph, largest, node, signs)
     _replace(graph, node, new, widths)
+
+
+def _times_before(graph: fx.GraphModule, x: fx.Node, prelu: fx.Node, signs: Tensor) -> fx.Node:
+    """x times signs, in the convolution that makes it if nothing else reads that."""
+    if bool((signs == 1).all()):
+        return x
+    if list(x.users) == [prelu] and _has_weights(graph, x):
+        change(graph, x, 1, lambda weight: weight * signs[:, None, None, None])
+        if x.args[2] is not None:
+            change(graph, x, 2, lambda bias: bias * signs)
+        return x
+    return _depthwise(graph, x, signs, prelu)
+
+
+def _times_after(graph: fx.GraphModule, x: fx.Node, prelu: fx.Node, signs: Tensor) -> fx.Node:
+    """x times signs, in the convolutions that read `prelu` if nothing else does."""
+    if bool((signs == 1).all()):
+        return x
+    if not all(_has_weights(graph, reader) for reader in prelu.users):
+        return _depthwise(graph, x, signs, prelu)
+    for reader in list(prelu.users):
+        groups = int(reader.args[6])  # type: ignore[call-overload, arg-type]
+        change(graph, reader, 1, partial(_columns_times, groups=groups, signs=signs))
+    return x
+
+
+def _columns_times(weight: Tensor, groups: int, signs: Tensor) -> Tensor:
+    per_output = signs.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
+    return weight * per_output[:, :, None, None]
+
+
+def _has_weights(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return is_call(node, aten.conv2d.default) and all(
+        value is None or constant_of(graph, value) is not None for value in node.args[1:3]
+    )
 
 
 def _replace_average(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int]) -> None:

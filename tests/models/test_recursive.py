@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from edgesr.export import export
 from torch.nn import functional as F
 
 from edgesr.analysis import analyse
 from edgesr.collapse import collapse
-from edgesr.export import export
 from edgesr.models import create
 from edgesr.models.intake import load
 
