@@ -12,19 +12,20 @@ from edgesr.collapse import collapse
 from edgesr.models import create
 from edgesr.models.intake import load
 
-NAMES = ["recursive-s-x2", "recursive-l-x3"]
+NAMES = ["recursive-s-x2", "recursive-s-x3"]
 
 
 def written_out(module, x, scale):
     """The network as one line per operator, of its weights alone."""
     shallow = F.conv2d(x, module.head.weight, module.head.bias, padding=1)
     features = shallow
-    for acts in module.acts:
-        if acts is not module.acts[0]:
+    for steps in module.passes:
+        if steps is not module.passes[0]:
             features = features + shallow
-        for conv, act in zip(module.body, acts, strict=True):
-            features = F.conv2d(features, conv.weight, conv.bias, padding=1)
-            features = torch.where(features > 0, features, features * act.weight[:, None, None])
+        for kernel, step in zip(module.kernels, steps, strict=True):
+            features = F.conv2d(features, kernel, step.bias, padding=1)
+            slopes = step.act.weight[:, None, None]
+            features = torch.where(features > 0, features, features * slopes)
     features = F.conv2d(features + shallow, module.tail.weight, module.tail.bias, padding=1)
     anchor = F.interpolate(x, scale_factor=scale, mode="nearest")
     return (F.pixel_shuffle(features, scale) + anchor).clamp(0, 1)
@@ -48,16 +49,16 @@ def test_a_shared_kernel_counts_once_and_multiplies_in_every_pass(name):
     module = network.module
     found = analyse(collapse(network)[0], 64, 64)
     assert found.parameters == sum(parameter.numel() for parameter in module.parameters())
-    kernels = sum(conv.weight.numel() for conv in module.body) * len(module.acts)
+    kernels = sum(kernel.numel() for kernel in module.kernels) * len(module.passes)
     ends = module.head.weight.numel() + module.tail.weight.numel()
     assert found.macs == 64 * 64 * (kernels + ends)
 
 
-def test_five_kernels_three_times():
+def test_every_pass_has_biases_and_slopes_of_its_own():
     module = create("recursive-s-x2").module
-    assert (len(module.body), len(module.acts)) == (5, 3)
-    slopes = {act.weight.data_ptr() for acts in module.acts for act in acts}
-    assert len(slopes) == 15, "slopes are each pass's own"
+    assert (len(module.kernels), len(module.passes)) == (2, 7)
+    own = {tensor.data_ptr() for tensor in module.passes.parameters()}
+    assert len(own) == 2 * 7 * 2
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite", "openvino"])
