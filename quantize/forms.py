@@ -143,7 +143,7 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
         if slopes.numel() == 1:
             new = call_like(graph, aten.leaky_relu.default, (x, float(slopes)), node)
         else:
-            signs = torch.where(slopes > 1, -1.0, 1.0)
+            signs = 1 - 2 * (slopes > 1).to(slopes.dtype)
             z = _times_before(graph, x, node, signs)
             scaled = _depthwise(graph, z, slopes, node)
             largest = call_like(graph, aten.maximum.default, (z, scaled), node)

@@ -65,6 +65,7 @@ def models_command(
         rows,
         _COLUMNS,
         footer="Deployed form; receptive field and halo in low-resolution pixels, - = whole image. "
-        "Plain comes in any size: plain-d5c28-x3 (`edgesr design` finds one for a latency).",
+        "Plain comes in any size: plain-d5c28-x3 (`edgesr design` finds one for a latency), "
+        "plain-y-d5c28-x3 for luma.",
         as_json=as_json,
     )

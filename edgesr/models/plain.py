@@ -11,8 +11,8 @@ which costs a thousandth of running the branches over the image (SESR, Bhardwaj 
 section 3.3).
 
 `plain-s`, `-m` and `-l` are three sizes; `plain-d5c28` is any other: 5 convolutions between the
-first and the last, 28 channels. `plain-y-d5c28` is that for luma, as video decoders give it: the
-last layer is a third as wide, and no channel is spent on colour.
+first and the last, 28 channels. `plain-y-m` and `plain-y-d5c28` are for luma, which video decoders
+give: the last layer is a third as wide, and no channel is spent on colour.
 """
 
 from __future__ import annotations
@@ -91,21 +91,26 @@ class Plain(nn.Module):
         return image if self.training else image.clamp(0.0, 1.0)
 
 
-def _counts(channels: int, blocks: int, colours: int = 3) -> dict[int, int]:
+def _counts(channels: int, blocks: int, colours: int) -> dict[int, int]:
     """Deployed parameters by scale."""
     per_channel = 9 * channels + 1
     body = (9 * colours + 1) * channels + blocks * per_channel * channels
     return {scale: body + per_channel * colours * scale**2 for scale in _SCALES}
 
 
-for _name, _channels, _blocks in (("plain-s", 16, 4), ("plain-m", 32, 4), ("plain-l", 48, 5)):
-    register(_name, paper=_PAPER, scales=_SCALES, parameters=_counts(_channels, _blocks))(
-        partial(Plain, channels=_channels, blocks=_blocks)
-    )
-
-
 _MOST = {"convolutions": 64, "channels": 512}
 _COLOURS: dict[int, Colour] = {3: "rgb", 1: "y"}
+
+# Name, channels, blocks, colours.
+for _name, *_size in (
+    ("plain-s", 16, 4, 3),
+    ("plain-m", 32, 4, 3),
+    ("plain-l", 48, 5, 3),
+    ("plain-y-m", 32, 6, 1),
+):
+    register(
+        _name, paper=_PAPER, scales=_SCALES, parameters=_counts(*_size), colour=_COLOURS[_size[2]]
+    )(partial(Plain, channels=_size[0], blocks=_size[1], colours=_size[2]))
 
 
 def _named(tensors: Tensors, colours: int, prefix: str) -> str | None:

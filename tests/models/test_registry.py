@@ -91,11 +91,14 @@ def test_a_family_has_members_of_any_size(name):
     assert entry.name not in entries()
 
 
-def test_a_named_size_is_the_member():
-    tensors = create("plain-d4c32-x3").module.state_dict()
-    create("plain-m-x3").module.load_state_dict(tensors)
+@pytest.mark.parametrize(
+    ("member", "name"), [("plain-d4c32-x3", "plain-m-x3"), ("plain-y-d6c32-x3", "plain-y-m-x3")]
+)
+def test_a_named_size_is_the_member(member, name):
+    tensors = create(member).module.state_dict()
+    create(name).module.load_state_dict(tensors)
     match = recognise(tensors, "any")
-    assert match is not None and match.name == "plain-m-x3"
+    assert match is not None and match.name == name
 
 
 @pytest.mark.parametrize("name", ["plain-d3c20-x2", "plain-y-d3c20-x2"])
