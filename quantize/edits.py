@@ -25,5 +25,15 @@ def change(
     value = constant_of(graph, node.args[argument])
     assert value is not None
     with graph.graph.inserting_before(node):
-        new = add_constant(graph, how(value.detach()).clone(), f"{node.name}_split")
+        new = add_constant(graph, how(value.detach()).clone(), f"{node.name}_edited")
     node.update_arg(argument, new)
+
+
+def over_weights(factors: Tensor, groups: int, outputs: int) -> Tensor:
+    """One factor per channel that a convolution reads, laid over its weights.
+
+    Returns:
+        outputs x inputs of a group x 1 x 1.
+    """
+    per_output = factors.reshape(groups, -1).repeat_interleave(outputs // groups, dim=0)
+    return per_output[:, :, None, None]

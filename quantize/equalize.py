@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from edgesr.quantize.classes import ChannelClasses, channel_classes
+from edgesr.quantize.edits import over_weights
 from edgesr.quantize.ties import CLIPS, tie
 from torch import Tensor, fx
 
@@ -104,8 +105,7 @@ def rescale(
     if bool((out == 1).all()) and bool((into == 1).all()):
         return
     groups = int(conv.args[6])  # type: ignore[call-overload, arg-type]
-    per_group = into.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
-    scaled = weight.double() * out[:, None, None, None] / per_group[:, :, None, None]
+    scaled = weight.double() * out[:, None, None, None] / over_weights(into, groups, len(weight))
     arguments = list(conv.args)
     with graph.graph.inserting_before(conv):
         arguments[1] = _constant(graph, scaled, weight, f"{conv.name}_weight")

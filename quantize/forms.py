@@ -29,7 +29,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from edgesr.quantize.edits import call_like, change
+from edgesr.quantize.edits import call_like, change, over_weights
 from edgesr.quantize.patches import read_pixels
 from edgesr.quantize.ties import REQUANTIZES, is_moving, moved_inputs
 from torch import Tensor, fx
@@ -143,18 +143,17 @@ def _replace_prelu(graph: fx.GraphModule, node: fx.Node, widths: dict[str, int])
         if slopes.numel() == 1:
             new = call_like(graph, aten.leaky_relu.default, (x, float(slopes)), node)
         else:
-            signs = 1 - 2 * (slopes > 1).to(slopes.dtype)
-            z = _times_before(graph, x, node, signs)
+            steep = slopes > 1
+            signs = 1 - 2 * steep.to(slopes.dtype)
+            z = _times_before(graph, x, node, signs) if steep.any() else x
             scaled = _depthwise(graph, z, slopes, node)
-            largest = call_like(graph, aten.maximum.default, (z, scaled), node)
-            new = _times_after(graph, largest, node, signs)
+            new = call_like(graph, aten.maximum.default, (z, scaled), node)
+            new = _times_after(graph, new, node, signs) if steep.any() else new
     _replace(graph, node, new, widths)
 
 
 def _times_before(graph: fx.GraphModule, x: fx.Node, prelu: fx.Node, signs: Tensor) -> fx.Node:
     """x times signs, in the convolution that makes it if nothing else reads that."""
-    if bool((signs == 1).all()):
-        return x
     if list(x.users) == [prelu] and _has_weights(graph, x):
         change(graph, x, 1, lambda weight: weight * signs[:, None, None, None])
         if x.args[2] is not None:
@@ -165,19 +164,13 @@ def _times_before(graph: fx.GraphModule, x: fx.Node, prelu: fx.Node, signs: Tens
 
 def _times_after(graph: fx.GraphModule, x: fx.Node, prelu: fx.Node, signs: Tensor) -> fx.Node:
     """x times signs, in the convolutions that read `prelu` if nothing else does."""
-    if bool((signs == 1).all()):
-        return x
     if not all(_has_weights(graph, reader) for reader in prelu.users):
         return _depthwise(graph, x, signs, prelu)
     for reader in list(prelu.users):
-        groups = int(reader.args[6])  # type: ignore[call-overload, arg-type]
-        change(graph, reader, 1, partial(_columns_times, groups=groups, signs=signs))
+        weight, groups = constant_of(graph, reader.args[1]), int(reader.args[6])  # type: ignore[call-overload, arg-type]
+        assert weight is not None
+        change(graph, reader, 1, partial(torch.mul, over_weights(signs, groups, len(weight))))
     return x
-
-
-def _columns_times(weight: Tensor, groups: int, signs: Tensor) -> Tensor:
-    per_output = signs.reshape(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
-    return weight * per_output[:, :, None, None]
 
 
 def _has_weights(graph: fx.GraphModule, node: fx.Node) -> bool:

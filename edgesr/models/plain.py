@@ -124,6 +124,11 @@ def _named(tensors: Tensors, colours: int, prefix: str) -> str | None:
 
 
 def _sized(name: str, depth: int, channels: int, colours: int) -> Entry:
+    """Any size.
+
+    Raises:
+        UsageError: no convolution, no channel, or more than the family goes to.
+    """
     for what, value in zip(_MOST, (depth, channels), strict=True):
         if not 1 <= value <= _MOST[what]:
             raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
@@ -132,21 +137,7 @@ def _sized(name: str, depth: int, channels: int, colours: int) -> Entry:
     return Entry(name, build, _PAPER, _SCALES, parameters, colour=_COLOURS[colours])
 
 
-@register_family(r"plain-d(\d+)c(\d+)", named=partial(_named, colours=3, prefix="plain"))
-def plain_sized(name: str, depth: int, channels: int) -> Entry:
-    """Any size.
-
-    Raises:
-        UsageError: no convolution, no channel, or more than the family goes to.
-    """
-    return _sized(name, depth, channels, colours=3)
-
-
-@register_family(r"plain-y-d(\d+)c(\d+)", named=partial(_named, colours=1, prefix="plain-y"))
-def plain_luma(name: str, depth: int, channels: int) -> Entry:
-    """Any size, for luma.
-
-    Raises:
-        UsageError: as `plain_sized`.
-    """
-    return _sized(name, depth, channels, colours=1)
+for _prefix, _colours in (("plain", 3), ("plain-y", 1)):
+    register_family(
+        rf"{_prefix}-d(\d+)c(\d+)", named=partial(_named, colours=_colours, prefix=_prefix)
+    )(partial(_sized, colours=_colours))
