@@ -70,10 +70,11 @@ def read_checkpoint(path: Path) -> Tensors:
     if head.startswith(_ZIP):
         _check_archive(path)
         content = _read_torch(path)
+    elif head[8:9] == b"{":
+        # Before pickles: the eight bytes are the header's length, which may begin as they do.
+        content = _read_safetensors(path)
     elif head.startswith(_PICKLE):
         content = _read_torch(path)
-    elif head[8:9] == b"{":
-        content = _read_safetensors(path)
     elif is_tf_index(path):
         content = read_tf_checkpoint(path)
     else:

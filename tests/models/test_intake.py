@@ -183,6 +183,17 @@ def test_weights_that_are_not_finite(
         load(tmp_path / "diverged")
 
 
+def test_safetensors_of_any_header_length(weights: Tensors, tmp_path: Path):
+    for padding in range(0, 256, 8):
+        path = tmp_path / f"{padding}.safetensors"
+        save_file(weights, path, metadata={"note": "x" * padding})
+        if path.read_bytes()[:1] == b"\x80":  # as pickles begin
+            break
+    else:
+        pytest.fail("no length of the header begins as pickles do")
+    assert same(load(path), weights)
+
+
 def test_unknown_architecture_names_the_ways_out(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "spandrel", None)
     torch.save({"attention.query.weight": torch.zeros(4, 4)}, tmp_path / "other.pth")
