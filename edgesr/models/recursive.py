@@ -83,7 +83,8 @@ def _counts(channels: int, kernels: int, passes: int) -> dict[int, int]:
     return {scale: 10 * channels + body + (9 * channels + 1) * scale**2 for scale in _SCALES}
 
 
-# Of the size of IMDN-RTC.
-register("recursive-s", paper=_PAPER, scales=_SCALES, parameters=_counts(32, 2, 7), colour="y")(
-    partial(Recursive, channels=32, kernels=2, passes=7)
-)
+# Name, channels, kernels, passes: of the size of IMDN-RTC, of SESR-XL.
+for _name, *_size in (("recursive-s", 32, 2, 7), ("recursive-l", 48, 5, 4)):
+    register(_name, paper=_PAPER, scales=_SCALES, parameters=_counts(*_size), colour="y")(
+        partial(Recursive, channels=_size[0], kernels=_size[1], passes=_size[2])
+    )
