@@ -12,7 +12,7 @@ from edgesr.collapse import collapse
 from edgesr.models import create
 from edgesr.models.intake import load
 
-NAMES = ["recursive-s-x2", "recursive-s-x3"]
+NAMES = ["recursive-s-x2", "recursive-s-x3", "recursive-l-x2"]
 
 
 def written_out(module, x, scale):
