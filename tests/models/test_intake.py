@@ -183,11 +183,11 @@ def test_weights_that_are_not_finite(
         load(tmp_path / "diverged")
 
 
-def test_safetensors_of_any_header_length(weights: Tensors, tmp_path: Path):
+def test_safetensors_that_begin_as_pickles_do(weights: Tensors, tmp_path: Path):
     for padding in range(0, 256, 8):
         path = tmp_path / f"{padding}.safetensors"
         save_file(weights, path, metadata={"note": "x" * padding})
-        if path.read_bytes()[:1] == b"\x80":  # as pickles begin
+        if path.read_bytes()[:1] == b"\x80":
             break
     else:
         pytest.fail("no length of the header begins as pickles do")
