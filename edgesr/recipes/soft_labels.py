@@ -9,12 +9,14 @@ teacher is asked in every step, here once for every photo.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from edgesr.errors import EnvironmentLimitError, UsageError
 from edgesr.network import Network
@@ -31,10 +33,12 @@ class Labelled:
     step: int
     """Photos done."""
     steps: int
-    seconds_left: float
+    seconds_left: float | None
+    """`None` where another training makes them."""
 
     def __str__(self) -> str:
-        return f"photo {self.step} of {self.steps}, {left(self.seconds_left)}"
+        rest = "another training's" if self.seconds_left is None else left(self.seconds_left)
+        return f"photo {self.step} of {self.steps}, {rest}"
 
 
 def check(teacher: Network, scale: int) -> None:
@@ -51,7 +55,7 @@ def check(teacher: Network, scale: int) -> None:
 
 
 def soften(
-    patches: PatchCache, teacher: Network, *, every: int = 50,
+    patches: PatchCache, teacher: Network, *, every: int = 50, patience: float = 30,
     report: Callable[[Labelled], None] = lambda labelled: None,
 ) -> PatchCache:  # fmt: skip
     """The same photos, with soft labels. They are kept beside the cache and used again.
@@ -63,6 +67,7 @@ def soften(
         patches: the photos.
         teacher: RGB network of the photos' scale.
         every: photos between reports.
+        patience: seconds between reports of one that waits.
         report: called with each.
 
     Raises:
@@ -71,17 +76,29 @@ def soften(
     """
     check(teacher, patches.scale)
     labels = patches.stem.with_name(f"{patches.stem.name}-{teacher.fingerprint()[:12]}.soft")
-    if not labels.exists():
-        part = labels.with_name(f"{labels.name}.part")
+    part = labels.with_name(f"{labels.name}.part")
+    while not labels.exists():
         try:
-            with FileLock(f"{labels}.lock"):
+            with FileLock(f"{labels}.lock", timeout=patience):
                 if not labels.exists():  # which another may have written meanwhile
                     _write(part, patches, teacher, every, report)
                     part.replace(labels)
+        except Timeout:
+            report(Labelled(_whole(part, patches), len(patches.shapes), None))
         except OSError as error:
             cause = error.strerror or str(error)
             raise EnvironmentLimitError(f"cannot write {part}: {cause}") from error
     return patches.labelled(labels)
+
+
+def _whole(part: Path, patches: PatchCache) -> int:
+    """Labels that `part` holds whole."""
+    try:
+        size = part.stat().st_size
+    except FileNotFoundError:  # not begun, or finished and renamed
+        return 0
+    ends = list(accumulate(3 * h * w * patches.scale**2 for h, w in patches.shapes))
+    return bisect_right(ends, size)
 
 
 def _write(

@@ -1,7 +1,7 @@
 """Soft labels: originals averaged with a teacher's answers, computed once, resumable."""
 
 import resource
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -75,19 +75,24 @@ def test_a_stopped_run_goes_on_with_its_photo(photos, tmp_path, lost):
 
 
 def test_of_two_trainings_one_asks_and_the_other_waits(photos, tmp_path):
-    patches, seen, waited = PatchCache([photos], 2, tmp_path), [], []
+    patches, seen, waited, heard = PatchCache([photos], 2, tmp_path), [], [], Event()
 
     def meanwhile(labelled):
         seen.append(labelled.step)
         if len(seen) == 1:
             other.start()
-            other.join(0.3)
-            assert other.is_alive()
+            assert heard.wait(30) and other.is_alive()
 
-    other = Thread(target=soften, args=(patches, teacher()), kwargs={"report": waited.append})
+    def told(labelled):
+        waited.append(str(labelled))
+        heard.set()
+
+    patience = {"report": told, "patience": 0.05}
+    other = Thread(target=soften, args=(patches, teacher()), kwargs=patience)
     soft = soften(patches, teacher(), every=1, report=meanwhile)
     other.join()
-    assert seen == [1, 2, 3] and waited == []
+    assert seen == [1, 2, 3]
+    assert waited[0] == "photo 1 of 3, another training's"
     whole = soften(PatchCache([photos], 2, tmp_path / "whole"), teacher())
     assert np.array_equal(soft._labels, whole._labels)
 
