@@ -66,6 +66,7 @@ def models_command(
         _COLUMNS,
         footer="Deployed form; receptive field and halo in low-resolution pixels, - = whole image. "
         "Plain comes in any size: plain-d5c28-x3 (`edgesr design` finds one for a latency), "
-        "plain-y-d5c28-x3 for luma.",
+        "plain-y-d5c28-x3 for luma; so does Recursive: recursive-k5c48p2-x2 has 5 kernels of 48 "
+        "channels in 2 passes.",
         as_json=as_json,
     )

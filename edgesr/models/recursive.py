@@ -6,19 +6,24 @@ differs: one plain stack in place of residual units, biases and slopes of each p
 place of batch norm, and all of it at low resolution, before a pixel shuffle; luma only.
 
 Few parameters for its quality; multiplications are those of a network as deep as all passes.
+
+`recursive-s` and `-l` are two sizes; `recursive-k5c48p2` is any other: 5 kernels of 48 channels in
+2 passes. A network of few passes learns faster, and one of more can begin with its weights.
 """
 
 from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import count
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgesr.errors import UsageError
 from edgesr.models.prelu import PReLU
-from edgesr.models.registry import Paper, register
+from edgesr.models.registry import Entry, Paper, Tensors, register, register_family
 
 
 class Step(nn.Module):
@@ -73,6 +78,29 @@ class Recursive(nn.Module):
         # Clipped pixels would get no gradient.
         return image if self.training else image.clamp(0.0, 1.0)
 
+    def from_fewer_passes(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Weights of the same kernels in fewer passes, the second of which is repeated.
+
+        The first pass is the only one without `+ 3x3's output`, and the last ones prepare the
+        image: repeated instead, they cost a decibel and more before any training.
+
+        Args:
+            tensors: state of a Recursive, of any number of passes.
+        """
+        have = _length(tensors, "passes.{}.0.bias")
+        order = list(range(have))
+        order[1:1] = [min(1, have - 1)] * (len(self.passes) - have)
+        grown = {name: value for name, value in tensors.items() if not name.startswith("passes.")}
+        for number, source in enumerate(order[: len(self.passes)]):
+            own, its = f"passes.{number}.", f"passes.{source}."
+            grown |= {own + k.removeprefix(its): v for k, v in tensors.items() if k.startswith(its)}
+        return grown
+
+
+def _length(tensors: Tensors, pattern: str) -> int:
+    """How many there are, counted from 0, of a name with a number in it."""
+    return next(number for number in count() if pattern.format(number) not in tensors)
+
 
 _PAPER = Paper("Recursive: shared convolutions, after DRRN (CVPR 2017)", "edgesr")
 _SCALES = (2, 3, 4)
@@ -88,3 +116,30 @@ for _name, *_size in (("recursive-s", 32, 2, 7), ("recursive-l", 48, 5, 4)):
     register(_name, paper=_PAPER, scales=_SCALES, parameters=_counts(*_size), colour="y")(
         partial(Recursive, channels=_size[0], kernels=_size[1], passes=_size[2])
     )
+
+
+_MOST = {"kernels": 16, "channels": 512, "passes": 64}
+
+
+def _named(tensors: Tensors) -> str | None:
+    kernel = tensors.get("kernels.0")
+    if kernel is None or kernel.ndim != 4 or "passes.0.0.act.weight" not in tensors:
+        return None
+    kernels, passes = _length(tensors, "kernels.{}"), _length(tensors, "passes.{}.0.bias")
+    sizes = dict(zip(_MOST, (kernels, len(kernel), passes), strict=True))
+    fit = all(1 <= value <= _MOST[what] for what, value in sizes.items())
+    return f"recursive-k{kernels}c{len(kernel)}p{passes}" if fit else None
+
+
+@register_family(r"recursive-k(\d+)c(\d+)p(\d+)", named=_named)
+def _sized(name: str, kernels: int, channels: int, passes: int) -> Entry:
+    """Any size.
+
+    Raises:
+        UsageError: no kernel, channel or pass, or more than the family goes to.
+    """
+    for what, value in zip(_MOST, (kernels, channels, passes), strict=True):
+        if not 1 <= value <= _MOST[what]:
+            raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
+    build = partial(Recursive, channels=channels, kernels=kernels, passes=passes)
+    return Entry(name, build, _PAPER, _SCALES, _counts(channels, kernels, passes), colour="y")

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from edgesr.errors import CheckpointError, UsageError
+from edgesr.models.recursive import Recursive
 from edgesr.network import Network
 
 
@@ -31,12 +32,14 @@ def warm_start(network: Network, source: Network) -> None:
     """Take over all weights of `source` whose name and shape fit; the rest stay as they are.
 
     RLFN's x4 network begins with the weights of x2, all but those of its last convolution (Kong
-    et al., CVPR Workshops 2022, section 3.4).
+    et al., CVPR Workshops 2022, section 3.4). Recursive begins with fewer passes.
 
     Raises:
         CheckpointError: no layer fits.
     """
     given, own = source.module.state_dict(), network.module.state_dict()
+    if isinstance(network.module, Recursive) and isinstance(source.module, Recursive):
+        given = network.module.from_fewer_passes(given)
     fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
     if not any(value.ndim > 1 for value in fitting.values()):
         raise CheckpointError(

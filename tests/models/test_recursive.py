@@ -11,6 +11,7 @@ from edgesr.analysis import analyse
 from edgesr.collapse import collapse
 from edgesr.models import create
 from edgesr.models.intake import load
+from edgesr.train.start import warm_start
 
 NAMES = ["recursive-s-x2", "recursive-s-x3", "recursive-l-x2"]
 
@@ -52,6 +53,33 @@ def test_a_shared_kernel_counts_once_and_multiplies_in_every_pass(name):
     kernels = sum(kernel.numel() for kernel in module.kernels) * len(module.passes)
     ends = module.head.weight.numel() + module.tail.weight.numel()
     assert found.macs == 64 * 64 * (kernels + ends)
+
+
+@pytest.mark.parametrize(
+    ("passes", "order"),
+    [(1, [0, 0, 0, 0]), (2, [0, 1, 1, 1]), (3, [0, 1, 1, 2]), (4, [0, 1, 2, 3]), (5, [0, 1, 2, 3])],
+)
+def test_more_passes_begin_with_the_weights_of_fewer(passes, order):
+    few, more = create(f"recursive-k2c6p{passes}-x2"), create("recursive-k2c6p4-x2")
+    for parameter in few.module.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    warm_start(more, few)
+    given = [steps.state_dict() for steps in few.module.passes]
+    for steps, source in zip(more.module.passes, order, strict=True):
+        torch.testing.assert_close(steps.state_dict(), given[source], rtol=0, atol=0)
+    for part in ("head", "kernels", "tail"):
+        mine, theirs = (getattr(net.module, part).state_dict() for net in (more, few))
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_other_kernels_begin_as_far_as_they_fit():
+    torch.manual_seed(0)
+    few, more = create("recursive-k2c6p1-x2"), create("recursive-k3c6p2-x2")
+    warm_start(more, few)
+    fits = [
+        torch.equal(a, b) for a, b in zip(more.module.kernels, few.module.kernels, strict=False)
+    ]
+    assert fits == [True, True]
 
 
 def test_every_pass_has_biases_and_slopes_of_its_own():

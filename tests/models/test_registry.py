@@ -92,7 +92,12 @@ def test_a_family_has_members_of_any_size(name):
 
 
 @pytest.mark.parametrize(
-    ("member", "name"), [("plain-d4c32-x3", "plain-m-x3"), ("plain-y-d6c32-x3", "plain-y-m-x3")]
+    ("member", "name"),
+    [
+        ("plain-d4c32-x3", "plain-m-x3"),
+        ("plain-y-d6c32-x3", "plain-y-m-x3"),
+        ("recursive-k2c32p7-x2", "recursive-s-x2"),
+    ],
 )
 def test_a_named_size_is_the_member(member, name):
     tensors = create(member).module.state_dict()
@@ -101,17 +106,42 @@ def test_a_named_size_is_the_member(member, name):
     assert match is not None and match.name == name
 
 
-@pytest.mark.parametrize("name", ["plain-d3c20-x2", "plain-y-d3c20-x2"])
-def test_members_are_recognised_by_their_weights(name):
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("plain-d3c20-x2", "body.2.point.weight"),
+        ("plain-y-d3c20-x2", "body.2.point.weight"),
+        ("recursive-k3c20p2-x2", "passes.1.2.act.weight"),
+    ],
+)
+def test_members_are_recognised_by_their_weights(name, lost):
     network = create(name)
     match = recognise(network.module.state_dict(), "any")
     assert match is not None and match.name == name
     tensors = dict(network.module.state_dict())
-    tensors.pop("body.2.point.weight")
-    with pytest.raises(CheckpointError, match=r"does not fit plain-.* 1 missing .*body\.2\.point"):
+    tensors.pop(lost)
+    family = name.split("-")[0]
+    with pytest.raises(CheckpointError, match=rf"does not fit {family}-.* 1 missing .*{lost}"):
         recognise(tensors, "any")
-    scalar = {"body.0.square.weight": torch.tensor(1.0), "body.1.square.weight": torch.empty(1)}
+
+
+@pytest.mark.parametrize(
+    "scalar",
+    [
+        {"body.0.square.weight": torch.tensor(1.0), "body.1.square.weight": torch.empty(1)},
+        {"kernels.0": torch.tensor(1.0), "passes.0.0.act.weight": torch.empty(1)},
+        {"kernels.0": torch.empty(8, 8, 3, 3)},
+    ],
+)
+def test_a_name_in_common_is_no_member(scalar):
     assert recognise(scalar, "any") is None
+
+
+def test_a_recursive_member_has_the_size_in_its_name():
+    entry, scale = parse_name("recursive-k3c20p2-x3")
+    module = create("recursive-k3c20p2-x3").module
+    assert (len(module.kernels), len(module.passes), module.kernels[0].shape[0]) == (3, 2, 20)
+    assert sum(tensor.numel() for tensor in module.parameters()) == entry.parameters[scale]
 
 
 def test_sizes_a_family_does_not_have():
@@ -121,6 +151,8 @@ def test_sizes_a_family_does_not_have():
         parse_name("plain-d4c9999-x2")
     with pytest.raises(UsageError, match="`plain-y-d0c8`: convolutions from 1 to 64, not 0"):
         parse_name("plain-y-d0c8-x2")
+    with pytest.raises(UsageError, match="`recursive-k2c8p0`: passes from 1 to 64, not 0"):
+        parse_name("recursive-k2c8p0-x2")
     with pytest.raises(UsageError, match="`plain-d4c8` has no scale; choose one of plain-d4c8-x2"):
         parse_name("plain-d4c8")
     with pytest.raises(UsageError, match="comes in scales"):
