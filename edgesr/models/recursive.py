@@ -8,7 +8,7 @@ place of batch norm, and all of it at low resolution, before a pixel shuffle; lu
 Few parameters for its quality; multiplications are those of a network as deep as all passes.
 
 `recursive-s` and `-l` are two sizes; `recursive-k5c48p2` is any other: 5 kernels of 48 channels in
-2 passes. A network of few passes learns faster, and one of more can begin with its weights.
+2 passes. A training step of few passes takes less time; more can begin with their weights.
 """
 
 from __future__ import annotations

@@ -113,10 +113,10 @@ def test_other_sets_stay(options, data):
 
 
 def test_a_network_without_weights_says_so(options, tmp_path):
-    row = measure_row(Subject("rfdn-x4", "deep"), [], {}, options)
+    row = measure_row(Subject("imdn-x3", "deep"), [], {}, options)
     assert "no weights" in row["skipped"]
-    text = markdown(run([Subject("rfdn-x4", "deep")], [], tmp_path / "r.json", options))
-    assert "rfdn-x4: no weights" in text
+    text = markdown(run([Subject("imdn-x3", "deep")], [], tmp_path / "r.json", options))
+    assert "imdn-x3: no weights" in text
 
 
 def test_weights_by_others_need_the_pack(monkeypatch):
