@@ -112,7 +112,7 @@ def _counts(channels: int, kernels: int, passes: int) -> dict[int, int]:
 
 
 # Name, channels, kernels, passes: of the size of IMDN-RTC, of SESR-XL.
-for _name, *_size in (("recursive-s", 32, 2, 7), ("recursive-l", 48, 5, 4)):
+for _name, *_size in (("recursive-s", 32, 2, 7), ("recursive-l", 48, 5, 6)):
     register(_name, paper=_PAPER, scales=_SCALES, parameters=_counts(*_size), colour="y")(
         partial(Recursive, channels=_size[0], kernels=_size[1], passes=_size[2])
     )
