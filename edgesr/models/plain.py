@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.errors import UsageError
 from edgesr.models.registry import Entry, Paper, Tensors, register, register_family
 from edgesr.network import Colour
 
@@ -98,7 +97,6 @@ def _counts(channels: int, blocks: int, colours: int) -> dict[int, int]:
     return {scale: body + per_channel * colours * scale**2 for scale in _SCALES}
 
 
-_MOST = {"convolutions": 64, "channels": 512}
 _COLOURS: dict[int, Colour] = {3: "rgb", 1: "y"}
 
 # Name, channels, blocks, colours.
@@ -113,25 +111,15 @@ for _name, *_size in (
     )(partial(Plain, channels=_size[0], blocks=_size[1], colours=_size[2]))
 
 
-def _named(tensors: Tensors, colours: int, prefix: str) -> str | None:
+def _sizes(tensors: Tensors, colours: int) -> tuple[int, int] | None:
     first = tensors.get("body.0.square.weight")
     if first is None or first.ndim != 4 or first.shape[1] != colours:
         return None
     depth = next(number for number in count() if f"body.{number + 1}.square.weight" not in tensors)
-    sizes = {"convolutions": depth, "channels": first.shape[0]}
-    fit = all(1 <= value <= _MOST[what] for what, value in sizes.items())
-    return f"{prefix}-d{depth}c{sizes['channels']}" if fit else None
+    return depth, first.shape[0]
 
 
 def _sized(name: str, depth: int, channels: int, colours: int) -> Entry:
-    """Any size.
-
-    Raises:
-        UsageError: no convolution, no channel, or more than the family goes to.
-    """
-    for what, value in zip(_MOST, (depth, channels), strict=True):
-        if not 1 <= value <= _MOST[what]:
-            raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
     build = partial(Plain, channels=channels, blocks=depth, colours=colours)
     parameters = _counts(channels, depth, colours)
     return Entry(name, build, _PAPER, _SCALES, parameters, colour=_COLOURS[colours])
@@ -139,5 +127,7 @@ def _sized(name: str, depth: int, channels: int, colours: int) -> Entry:
 
 for _prefix, _colours in (("plain", 3), ("plain-y", 1)):
     register_family(
-        rf"{_prefix}-d(\d+)c(\d+)", named=partial(_named, colours=_colours, prefix=_prefix)
+        _prefix + "-d{}c{}",
+        most={"convolutions": 64, "channels": 512},
+        sizes=partial(_sizes, colours=_colours),
     )(partial(_sized, colours=_colours))

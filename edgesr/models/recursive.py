@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgesr.errors import UsageError
 from edgesr.models.prelu import PReLU
 from edgesr.models.registry import Entry, Paper, Tensors, register, register_family
 
@@ -118,28 +117,16 @@ for _name, *_size in (("recursive-s", 32, 2, 7), ("recursive-l", 48, 5, 6)):
     )
 
 
-_MOST = {"kernels": 16, "channels": 512, "passes": 64}
-
-
-def _named(tensors: Tensors) -> str | None:
+def _sizes(tensors: Tensors) -> tuple[int, int, int] | None:
     kernel = tensors.get("kernels.0")
     if kernel is None or kernel.ndim != 4 or "passes.0.0.act.weight" not in tensors:
         return None
-    kernels, passes = _length(tensors, "kernels.{}"), _length(tensors, "passes.{}.0.bias")
-    sizes = dict(zip(_MOST, (kernels, len(kernel), passes), strict=True))
-    fit = all(1 <= value <= _MOST[what] for what, value in sizes.items())
-    return f"recursive-k{kernels}c{len(kernel)}p{passes}" if fit else None
+    return _length(tensors, "kernels.{}"), len(kernel), _length(tensors, "passes.{}.0.bias")
 
 
-@register_family(r"recursive-k(\d+)c(\d+)p(\d+)", named=_named)
+@register_family(
+    "recursive-k{}c{}p{}", most={"kernels": 16, "channels": 512, "passes": 64}, sizes=_sizes
+)
 def _sized(name: str, kernels: int, channels: int, passes: int) -> Entry:
-    """Any size.
-
-    Raises:
-        UsageError: no kernel, channel or pass, or more than the family goes to.
-    """
-    for what, value in zip(_MOST, (kernels, channels, passes), strict=True):
-        if not 1 <= value <= _MOST[what]:
-            raise UsageError(f"`{name}`: {what} from 1 to {_MOST[what]}, not {value}")
     build = partial(Recursive, channels=channels, kernels=kernels, passes=passes)
     return Entry(name, build, _PAPER, _SCALES, _counts(channels, kernels, passes), colour="y")

@@ -11,7 +11,7 @@ gives its range, `any_scale=(1, 4)`; `create("arbsr-plain-x2.2x4.2")` builds it 
 
 A family has members without number, whose sizes are in their names: `plain-d5c28-x3`.
 
-    @register_family(r"plain-d(\d+)c(\d+)", named=name_of)
+    @register_family("plain-d{}c{}", most={"convolutions": 64, "channels": 512}, sizes=sizes_of)
     def sized(name: str, depth: int, channels: int) -> Entry: ...
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -103,14 +103,43 @@ class Family:
     """Networks of one kind in any size.
 
     Attributes:
-        pattern: of their names; every group is a whole number.
-        member: from the name and those numbers.
-        named: the member's name whose weights look like these, or None; not all need to fit.
+        names: with `{}` for every size, a whole number.
+        most: what the sizes are, and the largest of each; the smallest is 1.
+        member: from the name and the sizes.
+        sizes: of the member whose weights look like these, or None; not all need to fit.
     """
 
-    pattern: str
+    names: str
+    most: Mapping[str, int]
     member: Callable[..., Entry]
-    named: Callable[[Tensors], str | None]
+    sizes: Callable[[Tensors], tuple[int, ...] | None]
+
+    def check(self, name: str, sizes: Sequence[int]) -> None:
+        """Raise `UsageError` if there is no member of these sizes."""
+        for (what, most), size in zip(self.most.items(), sizes, strict=True):
+            if not 1 <= size <= most:
+                raise UsageError(f"`{name}`: {what} from 1 to {most}, not {size}")
+
+    def find(self, name: str) -> Entry | None:
+        """The member of that name; `UsageError` if it is too small or too large."""
+        match = re.fullmatch(self.names.replace("{}", r"(\d+)"), name)
+        if match is None:
+            return None
+        sizes = [int(text) for text in match.groups()]
+        self.check(name, sizes)
+        return self.member(name, *sizes)
+
+    def name_of(self, tensors: Tensors) -> str | None:
+        """Of the member whose weights look like these."""
+        sizes = self.sizes(tensors)
+        if sizes is None:
+            return None
+        name = self.names.format(*sizes)
+        try:
+            self.check(name, sizes)
+        except UsageError:
+            return None
+        return name
 
 
 _FAMILIES: list[Family] = []
@@ -145,12 +174,12 @@ def register(
 
 
 def register_family(
-    pattern: str, *, named: Callable[[Tensors], str | None]
+    names: str, *, most: Mapping[str, int], sizes: Callable[[Tensors], tuple[int, ...] | None]
 ) -> Callable[[Callable[..., Entry]], Callable[..., Entry]]:
-    """Register the decorated `(name, *numbers) -> Entry` for all names that match `pattern`."""
+    """Register the decorated `(name, *sizes) -> Entry` for all sizes; see `Family`."""
 
     def add(member: Callable[..., Entry]) -> Callable[..., Entry]:
-        _FAMILIES.append(Family(pattern, member, named))
+        _FAMILIES.append(Family(names, most, member, sizes))
         return member
 
     return add
@@ -174,16 +203,14 @@ def find_entry(name: str) -> Entry | None:
 
 @cache  # so that an entry is itself, whoever asks for it
 def _member(name: str) -> Entry | None:
-    for family in _FAMILIES:
-        if match := re.fullmatch(family.pattern, name):
-            return family.member(name, *map(int, match.groups()))
-    return None
+    found = (family.find(name) for family in _FAMILIES)
+    return next((entry for entry in found if entry is not None), None)
 
 
 def members_like(tensors: Tensors) -> list[Entry]:
     """Of every family the member whose weights look like these."""
     entries()
-    names = [family.named(tensors) for family in _FAMILIES]
+    names = [family.name_of(tensors) for family in _FAMILIES]
     found = [find_entry(name) for name in names if name is not None]
     return [entry for entry in found if entry is not None]
 
