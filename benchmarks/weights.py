@@ -38,7 +38,7 @@ from edgesr.models import parse_name
 from edgesr.models.intake import load, shipped_names
 
 RESULT = Path(__file__).parent / "results" / "weights.json"
-VERSION = 1
+VERSION = 2
 ELSEWHERE = {
     "arbsr-plain": "any-scale.md",
     "arbsr-edsr-baseline": "any-scale.md",
@@ -88,8 +88,8 @@ def times(chosen: Sequence[str], *, runs: int, threads: int) -> dict[str, Row]:
         entrants = line_up([str(f) for f in files], runtimes=["litert"], threads=[threads])
         result = bench(entrants, Plan(runs=runs), memory=False, ceilings=False)
     about = {
-        "machine": result.machine.cpu, "threads": threads, "started": result.started,
-        "warnings": result.warnings(),
+        "machine": result.machine.cpu, "instructions": result.machine.instructions,
+        "threads": threads, "started": result.started, "warnings": result.warnings(),
     }  # fmt: skip
     return {
         name: {
@@ -110,7 +110,7 @@ def run(chosen: Sequence[str], sets: Sequence[Dataset], out: Path, options: Opti
         if row.get("no_qat"):  # integers that were taken out of the box leave no figures
             for cells in row["sets"].values():
                 cells.pop("qat", None)
-        rows[name] = row | {key: known[key] for key in ("latency",) if key in known}
+        rows[name] = row | {key: known[key] for key in ("latencies",) if key in known}
         write_document(_document(rows, len(options.calibration)), out)
     return _document(rows, len(options.calibration))
 
@@ -127,11 +127,11 @@ def _of_one_make(cells: Mapping[str, Row], asked: Sequence[str]) -> dict[str, Ro
 
 
 def with_times(latencies: Mapping[str, Row], out: Path) -> Document:
-    """The document with new times."""
+    """The document with new times, beside those of other machines."""
     before, rows = read_document(out, VERSION), _known(out)
     for name, latency in latencies.items():
         rows[name] = {"network": name, "sets": {}, **cost(name), **rows.get(name, {})}
-        rows[name]["latency"] = latency
+        rows[name]["latencies"] = rows[name].get("latencies", {}) | {latency["machine"]: latency}
     document = _document(rows, before.get("calibration_images"))
     write_document(document, out)
     return document

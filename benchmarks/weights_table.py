@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import ascii_uppercase
 from typing import Any
 
 from edgesr.benchmarks.markdown import table
@@ -17,7 +18,7 @@ def page_table(document: Document) -> str:
     columns = {"network": "network", "parameters": "parameters", "gmacs": "GMAC"}
     for name in _sets(document):
         columns |= {f"{name} {kind}": f"{name} {text}" for kind, text in _KINDS.items()}
-    columns["ms"] = "int8 ms"
+    columns |= {machine: f"int8 {text}" for machine, text in _machines(document).items()}
     rows = []
     for row in document["rows"]:
         flat = _facts(row)
@@ -33,7 +34,7 @@ def readme_table(document: Document) -> str:
     """In short: fp32 and the better int8 in one cell."""
     sets = _sets(document)
     columns = {"network": "network", "parameters": "parameters", "gmacs": "GMAC"}
-    columns |= {name: f"{name} dB" for name in sets} | {"ms": "ms"}
+    columns |= {name: f"{name} dB" for name in sets} | _machines(document)
     rows = []
     for row in document["rows"]:
         flat = _facts(row)
@@ -42,21 +43,30 @@ def readme_table(document: Document) -> str:
             flat[name] = f"{cells['fp32']['mean']:.2f} / {max(int8):.2f}"
         rows.append(flat)
     about = f"dB: fp32 / int8, {document['protocol']}. GMAC and ms: for an output of 1280x720"
-    return f"{table(rows, columns)}\n{about}; ms: {_times(document)}.\n"
+    return f"{table(rows, columns)}\n{about}; {_times(document)}.\n"
 
 
 def _sets(document: Document) -> list[str]:
     return list(dict.fromkeys(name for row in document["rows"] for name in row["sets"]))
 
 
+def _machines(document: Document) -> dict[str, str]:
+    """The headings of times: a column for every machine that took some."""
+    found = [machine for row in document["rows"] for machine in row.get("latencies", {})]
+    machines = sorted(set(found), key=lambda machine: (-found.count(machine), machine))
+    if len(machines) < 2:
+        return dict.fromkeys(machines or ["ms"], "ms")
+    return {
+        machine: f"ms {letter}" for machine, letter in zip(machines, ascii_uppercase, strict=False)
+    }
+
+
 def _facts(row: Row) -> Row:
-    latency = row.get("latency")
     return {
         "network": row["network"],
         "parameters": f"{row['parameters']:,}",
         "gmacs": f"{row['macs'] / 1e9:.2f}",
-        "ms": f"{latency['ms']:.1f}" if latency else None,
-    }
+    } | {machine: f"{one['ms']:.1f}" for machine, one in row.get("latencies", {}).items()}
 
 
 def _notes(document: Document) -> str:
@@ -64,7 +74,7 @@ def _notes(document: Document) -> str:
         f"dB: {document['protocol']}. PTQ calibrated on {document['calibration_images']} photos; "
         f"int8 is the integer reference, {_equality(document)}. "
         f"Parameters of the deployed form; GMAC and ms for an output of 1280x720. "
-        f"ms: {_times(document)}. {provenance(document)}"
+        f"{_times(document)}. {provenance(document)}"
     ]
     lines += [f"Not here: {name}, see [its page]({page})." for name, page in _elsewhere(document)]
     lines.append(f"{document['files']} files, {document['megabytes']:.1f} MB.")
@@ -86,9 +96,19 @@ def _elsewhere(document: Document) -> list[tuple[str, str]]:
 
 
 def _times(document: Document) -> str:
-    taken = [row["latency"] for row in document["rows"] if row.get("latency")]
-    if not taken:
-        return "not taken yet"
-    where = {f"{one['runtime']}, {one['threads']} thread(s), {one['machine']}" for one in taken}
+    by_machine = {
+        heading: [row["latencies"][m] for row in document["rows"] if m in row.get("latencies", {})]
+        for m, heading in _machines(document).items()
+    }
+    said = [_taken(heading, taken) for heading, taken in by_machine.items() if taken]
+    return "; ".join(said) or "ms: not taken yet"
+
+
+def _taken(heading: str, taken: list[Row]) -> str:
+    where = {
+        f"{one['runtime']}, {one['threads']} thread(s), {one['machine']}, "
+        f"{' '.join(one['instructions'])}"
+        for one in taken
+    }
     busy = any("other processes" in text for one in taken for text in one["warnings"])
-    return f"int8, {'; '.join(sorted(where))}" + (" (which was busy)" if busy else "")
+    return f"{heading}: int8, {'; '.join(sorted(where))}" + (" (which was busy)" if busy else "")

@@ -55,7 +55,7 @@ def check(teacher: Network, scale: int) -> None:
 
 
 def soften(
-    patches: PatchCache, teacher: Network, *, every: int = 50, patience: float = 30,
+    patches: PatchCache, teacher: Network, *, patience: float = 30,
     report: Callable[[Labelled], None] = lambda labelled: None,
 ) -> PatchCache:  # fmt: skip
     """The same photos, with soft labels. They are kept beside the cache and used again.
@@ -66,8 +66,7 @@ def soften(
     Args:
         patches: the photos.
         teacher: RGB network of the photos' scale.
-        every: photos between reports.
-        patience: seconds between reports of one that waits.
+        patience: seconds between reports, also of one that waits.
         report: called with each.
 
     Raises:
@@ -81,7 +80,7 @@ def soften(
         try:
             with FileLock(f"{labels}.lock", timeout=patience):
                 if not labels.exists():  # which another may have written meanwhile
-                    _write(part, patches, teacher, every, report)
+                    _write(part, patches, teacher, patience, report)
                     part.replace(labels)
         except Timeout:
             report(Labelled(_whole(part, patches), len(patches.shapes), None))
@@ -97,28 +96,31 @@ def _whole(part: Path, patches: PatchCache) -> int:
         size = part.stat().st_size
     except FileNotFoundError:  # not begun, or finished and renamed
         return 0
-    ends = list(accumulate(3 * h * w * patches.scale**2 for h, w in patches.shapes))
-    return bisect_right(ends, size)
+    return bisect_right(_ends(patches), size)
+
+
+def _ends(patches: PatchCache) -> list[int]:
+    """Where in the file each photo's labels end, in bytes."""
+    return list(accumulate(3 * h * w * patches.scale**2 for h, w in patches.shapes))
 
 
 def _write(
-    part: Path, patches: PatchCache, teacher: Network, every: int,
+    part: Path, patches: PatchCache, teacher: Network, patience: float,
     report: Callable[[Labelled], None],
 ) -> None:  # fmt: skip
     """All labels, behind those that `part` holds whole."""
     session = NetworkSession(teacher, torch.get_num_threads())
-    began, end, count, first = time.monotonic(), 0, len(patches.shapes), None
+    ends, first = _ends(patches), _whole(part, patches)
+    known = ends[first - 1] if first else 0
+    began = told = time.monotonic()
     with part.open("ab") as file:
-        known = file.tell()
-        for done, (lr, hr) in enumerate(patches.images(), 1):
-            end += hr.nbytes
-            if end <= known:
-                continue
-            if first is None:
-                first = done - 1
-                file.truncate(end - hr.nbytes)
+        file.truncate(known)
+        for done, (lr, hr) in enumerate(patches.images(first), first + 1):
             answer = upscale(session, lr)
             file.write(((answer.astype("u2") + hr + 1) // 2).astype("u1").tobytes())
-            if done % every == 0 or done == count:
-                spent = (time.monotonic() - began) / (done - first)
-                report(Labelled(done, count, spent * (count - done)))
+            now = time.monotonic()
+            if now - told >= patience or done == len(ends):
+                told, end = now, ends[done - 1]
+                # By pixels: photos differ in size.
+                rest = (now - began) * (ends[-1] - end) / (end - known)
+                report(Labelled(done, len(ends), rest))

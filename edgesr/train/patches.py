@@ -113,9 +113,11 @@ class PatchCache:
             )
         return other
 
-    def images(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-        """All images, the kept ones too, uint8 HxWx3: low resolution and original."""
-        return (self._whole(image) for image in range(len(self.shapes)))
+    def images(
+        self, first: int = 0
+    ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+        """The images from `first` on, kept ones too, uint8 HxWx3: low resolution and original."""
+        return (self._whole(image) for image in range(first, len(self.shapes)))
 
     def held_out(self) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
         """The images kept from training, uint8 HxWx3: low resolution and original."""

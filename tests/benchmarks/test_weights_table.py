@@ -49,14 +49,21 @@ def test_a_row_is_measured_once(data, options, tmp_path, monkeypatch):
     options.keep.rename(tmp_path / "gone")
     assert run([NAME], [data], out, options)["rows"] == document["rows"]
     # Times are put beside, and survive the next measurement of quality.
-    latency = {"ms": 12.34, "runtime": "r 1", "threads": 1, "machine": "m", "warnings": []}
+    latency = {
+        "ms": 12.34,
+        "runtime": "r 1",
+        "threads": 1,
+        "machine": "m",
+        "instructions": ["i8"],
+        "warnings": [],
+    }
     timed = with_times({NAME: latency}, out)
     assert timed["rows"][0]["sets"]["tiny"] == cells
     again = run([NAME], [data], out, options)
-    assert again["rows"][0]["latency"] == latency
+    assert again["rows"][0]["latencies"] == {"m": latency}
     text = page_table(again)
     assert f"| {NAME} | 22,860 | 5.24 | {cells['fp32']['mean']:.2f} | " in text
-    assert "| 12.3 |" in text and "int8, r 1, 1 thread(s), m." in text
+    assert "| 12.3 |" in text and "ms: int8, r 1, 1 thread(s), m, i8." in text
     assert "on 1 images: equal in every value" in text
 
 
@@ -112,11 +119,28 @@ def test_what_is_missing_or_different_is_said():
     assert "Not here: a, see [its page](a.md)." in text and "2 files, 1.5 MB." in text
     assert "on 4 images: but for 7 values" in page_table(document(qat=cell(32.9, different=7)))
     busy = document()
-    busy["rows"][0]["latency"] = {
-        "ms": 1.0, "runtime": "r", "threads": 1, "machine": "m",
+    latency = {
+        "ms": 1.0, "runtime": "r", "threads": 1, "machine": "m", "instructions": [],
         "warnings": ["other processes kept 1.0 of 2 cores busy during the run"],
     }  # fmt: skip
+    busy["rows"][0]["latencies"] = {"m": latency}
     assert "(which was busy)" in page_table(busy) and "(which was busy)" in readme_table(busy)
+
+
+def test_every_machine_has_a_column():
+    two = document()
+    first, second = two["rows"][0], document()["rows"][0]
+    two["rows"].append(second | {"network": "second"})
+    latency = {"runtime": "r", "threads": 1, "instructions": ["i8"], "warnings": []}
+    first["latencies"] = {
+        "old": latency | {"machine": "old", "ms": 1.0},
+        "new": latency | {"machine": "new", "ms": 2.0},
+    }
+    two["rows"][1]["latencies"] = {"new": latency | {"machine": "new", "ms": 3.0}}
+    for text in (page_table(two), readme_table(two)):
+        assert "ms A | " in text and "ms B |\n" in text
+        assert "| 2.0 | 1.0 |" in text and "| 3.0 |  |" in text
+        assert "ms A: int8, r, 1 thread(s), new, i8; ms B: int8, r, 1 thread(s), old, i8." in text
 
 
 def test_times_are_taken_in_turns(monkeypatch):
@@ -133,7 +157,7 @@ def test_the_command(tmp_path, capsys, data, monkeypatch):
     out = str(tmp_path / "w.json")
     assert weights.main(["--rows", "nonesuch", "--sets", "samples", "--out", out]) == 2
     assert "plain-m-x3" in capsys.readouterr().err
-    (tmp_path / "w.json").write_text(json.dumps({"version": 1, **document()}))
+    (tmp_path / "w.json").write_text(json.dumps({"version": weights.VERSION, **document()}))
     page = tmp_path / "page.md"
     page.write_text("<!-- begin weights -->\n<!-- end weights -->\n")
     command = ["--markdown", "--out", out, "--page", str(page), "--readme", str(page)]
@@ -142,13 +166,20 @@ def test_the_command(tmp_path, capsys, data, monkeypatch):
 
 
 def test_times_alone_measure_no_quality(tmp_path, monkeypatch):
-    latency = {"ms": 5.0, "runtime": "r", "threads": 1, "machine": "m", "warnings": []}
+    latency = {
+        "ms": 5.0,
+        "runtime": "r",
+        "threads": 1,
+        "machine": "m",
+        "instructions": ["i8"],
+        "warnings": [],
+    }
     monkeypatch.setattr(weights, "run", lambda *_: pytest.fail("measured"))
     monkeypatch.setattr(weights, "times", lambda rows, **_: dict.fromkeys(rows, latency))
     out = tmp_path / "w.json"
     assert weights.main(["--bench", "--sets", "--rows", NAME, "--out", str(out)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
-    assert row["latency"] == latency and row["sets"] == {} and row["parameters"] == 22_860
+    assert row["latencies"] == {"m": latency} and row["sets"] == {} and row["parameters"] == 22_860
 
 
 def test_integers_beside_are_no_other_network(tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from edgesr.cli import app
+from edgesr.data.images import ImageFile, write_image
 from edgesr.errors import BadFileError, EnvironmentLimitError, UsageError
 from edgesr.models import create
-from edgesr.recipes import read, run
+from edgesr.recipes import read, run, soft_labels
 from edgesr.recipes.soft_labels import soften
 from edgesr.runtime.torch_session import NetworkSession
 from edgesr.runtime.upscale import upscale
@@ -45,7 +46,7 @@ def test_another_teacher_has_other_labels_and_the_same_is_asked_once(photos, tmp
     one, other = soften(patches, teacher()), soften(patches, teacher(seed=1))
     assert not torch.equal(one.batch(0, 4, 16)[1], other.batch(0, 4, 16)[1])
     seen = []
-    again = soften(patches, teacher(), every=1, report=seen.append)
+    again = soften(patches, teacher(), patience=0, report=seen.append)
     assert seen == [] and torch.equal(one.batch(0, 4, 16)[1], again.batch(0, 4, 16)[1])
 
 
@@ -63,12 +64,14 @@ def test_a_stopped_run_goes_on_with_its_photo(photos, tmp_path, lost):
 
     patches = PatchCache([photos], 2, tmp_path / "parts")
     with pytest.raises(StopError):
-        soften(patches, teacher(), every=1, report=stop)
+        soften(patches, teacher(), patience=0, report=stop)
     assert not list((tmp_path / "parts").glob("*.soft"))
     (part,) = (tmp_path / "parts").glob("*.part")
     part.write_bytes(part.read_bytes()[: part.stat().st_size - lost])
     seen = []
-    again = soften(patches, teacher(), every=1, report=lambda labelled: seen.append(str(labelled)))
+    again = soften(
+        patches, teacher(), patience=0, report=lambda labelled: seen.append(str(labelled))
+    )
     assert len(seen) == (2 if lost else 1) and seen[-1] == "photo 3 of 3, done"
     assert np.array_equal(whole._labels, again._labels)
     assert not part.exists()
@@ -89,12 +92,29 @@ def test_of_two_trainings_one_asks_and_the_other_waits(photos, tmp_path):
 
     patience = {"report": told, "patience": 0.05}
     other = Thread(target=soften, args=(patches, teacher()), kwargs=patience)
-    soft = soften(patches, teacher(), every=1, report=meanwhile)
+    soft = soften(patches, teacher(), patience=0, report=meanwhile)
     other.join()
     assert seen == [1, 2, 3]
     assert waited[0] == "photo 1 of 3, another training's"
     whole = soften(PatchCache([photos], 2, tmp_path / "whole"), teacher())
     assert np.array_equal(soft._labels, whole._labels)
+
+
+def test_time_left_is_by_pixels(scene, tmp_path, monkeypatch):
+    """A photo of twice the area takes twice as long."""
+    clock = [0.0]
+
+    def answer(session, lr):
+        clock[0] += lr.shape[0] * lr.shape[1]
+        return lr.repeat(2, axis=0).repeat(2, axis=1)
+
+    monkeypatch.setattr(soft_labels, "upscale", answer)
+    monkeypatch.setattr(soft_labels.time, "monotonic", lambda: clock[0])
+    for name, side in (("a", 128), ("b", 256), ("c", 512)):
+        write_image(ImageFile(np.resize(scene, (128, side, 3))), tmp_path / f"{name}.png")
+    seen = []
+    soften(PatchCache([tmp_path], 2, tmp_path / "cache"), teacher(), patience=0, report=seen.append)
+    assert [labelled.seconds_left for labelled in seen] == [64 * (128 + 256), 64 * 256, 0]
 
 
 @pytest.mark.parametrize(("name", "is_for"), [("plain-s-x3", "rgb, x3"), ("sesr-m3-x2", "y, x2")])
