@@ -13,6 +13,7 @@ from lowering_sketch import image, relative_difference, run_nchw
 from edgesr.collapse import collapse
 from edgesr.graph import shapes, trace
 from edgesr.models import create, entries
+from edgesr.models.recursive import Recursive
 from edgesr.targets import find_target
 
 TARGET = find_target("tflite")
@@ -44,6 +45,10 @@ def check(name, tmp_path, forms, height=33, width=46):
     for module in network.module.modules():
         if isinstance(module, torch.nn.PReLU):
             torch.nn.init.uniform_(module.weight, -0.5, 0.5)
+    if isinstance(network.module, Recursive):
+        # Passes of random kernels multiply: fifty times the image, and errors with it.
+        for parameter in network.module.parameters():
+            parameter.requires_grad_(False).mul_(0.7)
     height, width = (
         side // network.pad_multiple * network.pad_multiple for side in (height, width)
     )

@@ -197,7 +197,10 @@ def body(*layers):
 EXACT = {
     "plain": lambda: body(conv(C, C), nn.ReLU(), conv(C, C), nn.ReLU()),
     "prelu": lambda: body(conv(C, C), prelu(-0.2, 0.5), conv(C, C), prelu(0.0, 1.0)),
-    "prelu_any_slope": lambda: body(conv(C, C), prelu(-0.5, 1.5), conv(C, C), prelu(-2.0, 2.0)),
+    # Odd fifteenths: half of an odd code would be a tie, which floats break either way.
+    "prelu_any_slope": lambda: body(
+        conv(C, C), prelu(-9 / 15, 21 / 15), conv(C, C), prelu(-31 / 15, 29 / 15)
+    ),
     "prelu_one_slope": lambda: body(conv(C, C), prelu(0.2, 0.2, 1), conv(C, C), nn.ReLU()),
     "leaky_relu": lambda: body(conv(C, C), nn.LeakyReLU(0.1), conv(C, C), nn.LeakyReLU(0.05)),
     "leaky_relu_halves": lambda: body(conv(C, C), nn.LeakyReLU(0.5), conv(C, C), nn.LeakyReLU()),
