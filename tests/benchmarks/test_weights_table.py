@@ -13,6 +13,10 @@ from edgesr.data.datasets import Dataset
 from edgesr.data.images import ImageFile, write_image
 
 NAME = "quicksrnet-small-x2"
+LATENCY = {
+    "ms": 12.34, "runtime": "r", "threads": 1, "machine": "m", "instructions": ["i8"],
+    "warnings": [],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -49,21 +53,13 @@ def test_a_row_is_measured_once(data, options, tmp_path, monkeypatch):
     options.keep.rename(tmp_path / "gone")
     assert run([NAME], [data], out, options)["rows"] == document["rows"]
     # Times are put beside, and survive the next measurement of quality.
-    latency = {
-        "ms": 12.34,
-        "runtime": "r 1",
-        "threads": 1,
-        "machine": "m",
-        "instructions": ["i8"],
-        "warnings": [],
-    }
-    timed = with_times({NAME: latency}, out)
+    timed = with_times({NAME: LATENCY}, out)
     assert timed["rows"][0]["sets"]["tiny"] == cells
     again = run([NAME], [data], out, options)
-    assert again["rows"][0]["latencies"] == {"m": latency}
+    assert again["rows"][0]["latencies"] == {"m": LATENCY}
     text = page_table(again)
     assert f"| {NAME} | 22,860 | 5.24 | {cells['fp32']['mean']:.2f} | " in text
-    assert "| 12.3 |" in text and "ms: int8, r 1, 1 thread(s), m, i8." in text
+    assert "| 12.3 |" in text and "ms: int8, r, 1 thread(s), m, i8." in text
     assert "on 1 images: equal in every value" in text
 
 
@@ -119,11 +115,8 @@ def test_what_is_missing_or_different_is_said():
     assert "Not here: a, see [its page](a.md)." in text and "2 files, 1.5 MB." in text
     assert "on 4 images: but for 7 values" in page_table(document(qat=cell(32.9, different=7)))
     busy = document()
-    latency = {
-        "ms": 1.0, "runtime": "r", "threads": 1, "machine": "m", "instructions": [],
-        "warnings": ["other processes kept 1.0 of 2 cores busy during the run"],
-    }  # fmt: skip
-    busy["rows"][0]["latencies"] = {"m": latency}
+    warning = "other processes kept 1.0 of 2 cores busy during the run"
+    busy["rows"][0]["latencies"] = {"m": LATENCY | {"warnings": [warning]}}
     assert "(which was busy)" in page_table(busy) and "(which was busy)" in readme_table(busy)
 
 
@@ -131,12 +124,11 @@ def test_every_machine_has_a_column():
     two = document()
     first, second = two["rows"][0], document()["rows"][0]
     two["rows"].append(second | {"network": "second"})
-    latency = {"runtime": "r", "threads": 1, "instructions": ["i8"], "warnings": []}
     first["latencies"] = {
-        "old": latency | {"machine": "old", "ms": 1.0},
-        "new": latency | {"machine": "new", "ms": 2.0},
+        "old": LATENCY | {"machine": "old", "ms": 1.0},
+        "new": LATENCY | {"machine": "new", "ms": 2.0},
     }
-    two["rows"][1]["latencies"] = {"new": latency | {"machine": "new", "ms": 3.0}}
+    two["rows"][1]["latencies"] = {"new": LATENCY | {"machine": "new", "ms": 3.0}}
     for text in (page_table(two), readme_table(two)):
         assert "ms A | " in text and "ms B |\n" in text
         assert "| 2.0 | 1.0 |" in text and "| 3.0 |  |" in text
@@ -166,20 +158,12 @@ def test_the_command(tmp_path, capsys, data, monkeypatch):
 
 
 def test_times_alone_measure_no_quality(tmp_path, monkeypatch):
-    latency = {
-        "ms": 5.0,
-        "runtime": "r",
-        "threads": 1,
-        "machine": "m",
-        "instructions": ["i8"],
-        "warnings": [],
-    }
     monkeypatch.setattr(weights, "run", lambda *_: pytest.fail("measured"))
-    monkeypatch.setattr(weights, "times", lambda rows, **_: dict.fromkeys(rows, latency))
+    monkeypatch.setattr(weights, "times", lambda rows, **_: dict.fromkeys(rows, LATENCY))
     out = tmp_path / "w.json"
     assert weights.main(["--bench", "--sets", "--rows", NAME, "--out", str(out)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
-    assert row["latencies"] == {"m": latency} and row["sets"] == {} and row["parameters"] == 22_860
+    assert row["latencies"] == {"m": LATENCY} and row["sets"] == {} and row["parameters"] == 22_860
 
 
 def test_integers_beside_are_no_other_network(tmp_path, monkeypatch):
