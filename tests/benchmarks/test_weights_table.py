@@ -57,6 +57,9 @@ def test_a_row_is_measured_once(data, options, tmp_path, monkeypatch):
     assert timed["rows"][0]["sets"]["tiny"] == cells
     again = run([NAME], [data], out, options)
     assert again["rows"][0]["latencies"] == {"m": LATENCY}
+    other = LATENCY | {"machine": "other", "ms": 5.0}
+    both = with_times({NAME: other}, tmp_path / "weights.json")
+    assert both["rows"][0]["latencies"] == {"m": LATENCY, "other": other}
     text = page_table(again)
     assert f"| {NAME} | 22,860 | 5.24 | {cells['fp32']['mean']:.2f} | " in text
     assert "| 12.3 |" in text and "ms: int8, r, 1 thread(s), m, i8." in text
