@@ -31,7 +31,7 @@ from edgesr.train.distil import STRATEGIES, Teacher
 from edgesr.train.loop import Engine, Progress, Schedule, train
 from edgesr.train.objective import Objective, Reconstruction
 from edgesr.train.patches import PatchCache
-from edgesr.train.start import quiet_tail, warm_start
+from edgesr.train.start import learn_only, quiet_tail, warm_start
 from edgesr.train.validation import PsnrOn
 
 
@@ -136,6 +136,7 @@ class _Kitchen:
             before = None if stage.start == "random" else load(stage.start)
         if before is not None:
             warm_start(network, before)
+        learn_only(network, stage.learn)
         schedule = Schedule(
             steps=stage.steps, batch=stage.batch, patch=stage.patch, rate=stage.rate,
             final_rate=stage.final_rate, warm_up=stage.warm_up, shape=stage.shape,

@@ -23,6 +23,9 @@ class Stage:
     tail: float = least(0, 1.0)
     """Factor on the random weights of the last layer: 0.05 starts anchored networks at their
     anchor."""
+    learn: str = "*"
+    """Glob of the names of the parameters that learn; the others stay what they were at the start.
+    `*.square.*` spares Plain's other branches."""
     steps: int = least(1, 60_000)
     batch: int = least(1, 16)
     patch: int = least(8, 48)

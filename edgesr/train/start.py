@@ -1,6 +1,8 @@
-"""Where a training run begins: other weights, or an anchored network that begins at its anchor."""
+"""Where a training run begins: other weights, a network at its anchor, and what stays fixed."""
 
 from __future__ import annotations
+
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -47,3 +49,19 @@ def warm_start(network: Network, source: Network) -> None:
             "weights of the same architecture"
         )
     network.module.load_state_dict(fitting, strict=False)
+
+
+def learn_only(network: Network, pattern: str) -> None:
+    """Keep the parameters fixed whose names do not match the glob `pattern`.
+
+    Raises:
+        UsageError: it matches none.
+    """
+    for name, parameter in network.module.named_parameters():
+        parameter.requires_grad_(fnmatchcase(name, pattern))
+    if not any(parameter.requires_grad for parameter in network.module.parameters()):
+        names = [name for name, _ in network.module.named_parameters()]
+        raise UsageError(
+            f"no parameter of `{network.name}` is named like learn = `{pattern}`; they are named "
+            f"like {names[0]} and {names[-1]}"
+        )

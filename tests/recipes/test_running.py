@@ -115,6 +115,22 @@ def test_weights_to_start_from(photos, cache, tmp_path):
         assert torch.equal(value, given.module.state_dict()[key])
 
 
+def test_only_some_parameters_learn(photos, cache, tmp_path):
+    torch.manual_seed(6)
+    given = create("plain-s-x2")
+    checkpoint = tmp_path / "plain-s-x2.safetensors"
+    save_file(given.module.state_dict(), checkpoint)
+    settings = [*TINY, f"start={checkpoint}", "tail=1.0", "optimizer=adam"]
+    settings += ["learn=body.*.square.*", "rate=1e-3"]
+    outcome = run(read("plain-s-x2", settings, data=[str(photos)]), tmp_path / "run", cache=cache)
+    learned = weights(outcome.weights)
+    changed = {k for k, v in given.module.state_dict().items() if not torch.equal(v, learned[k])}
+    assert changed == {k for k in learned if k.startswith("body") and ".square." in k}
+    nothing = read("plain-s-x2", [*TINY, "learn=nobody"], data=[str(photos)])
+    with pytest.raises(UsageError, match=r"`plain-s-x2` is named like learn = `nobody`.*body\.0"):
+        run(nothing, tmp_path / "none", cache=cache)
+
+
 def test_a_start_that_fits_nothing():
     with pytest.raises(CheckpointError, match="no layer of `espcn-x2` fits `plain-s-x2`"):
         warm_start(create("plain-s-x2"), create("espcn-x2"))
