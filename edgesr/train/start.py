@@ -10,6 +10,7 @@ from torch import nn
 from edgesr.errors import CheckpointError, UsageError
 from edgesr.models.recursive import Recursive
 from edgesr.network import Network
+from edgesr.train.grow import grow, grows
 
 
 @torch.no_grad()
@@ -34,11 +35,15 @@ def warm_start(network: Network, source: Network) -> None:
     """Take over all weights of `source` whose name and shape fit; the rest stay as they are.
 
     RLFN's x4 network begins with the weights of x2, all but those of its last convolution (Kong
-    et al., CVPR Workshops 2022, section 3.4). Recursive begins with fewer passes.
+    et al., CVPR Workshops 2022, section 3.4). Recursive begins with fewer passes, Plain as a
+    smaller plain network or NCNet of the same scale (`grow`).
 
     Raises:
-        CheckpointError: no layer fits.
+        CheckpointError: no layer fits, or a plain network is smaller than `source`.
     """
+    if grows(network, source):
+        grow(network, source)
+        return
     given, own = source.module.state_dict(), network.module.state_dict()
     if isinstance(network.module, Recursive) and isinstance(source.module, Recursive):
         given = network.module.from_fewer_passes(given)
