@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from edgesr.data.colour import NUMERATORS
 from edgesr.errors import CheckpointError
 from edgesr.models.ncnet import NCNet
 from edgesr.models.plain import BranchedConv, Plain
@@ -21,8 +22,6 @@ from edgesr.network import Network
 
 _Layer = tuple[Tensor, Tensor]
 """Kernel and bias."""
-
-_LUMA = torch.tensor([65.481, 128.553, 24.966])
 
 
 def grows(network: Network, source: Network) -> bool:
@@ -55,7 +54,7 @@ def grow(network: Network, source: Network) -> None:
     while len(layers) < len(own):
         kernel, bias = layers[-2]
         copy = nn.init.dirac_(kernel.new_empty(kernel.shape[1], kernel.shape[1], 3, 3))
-        layers.insert(len(layers) - 2, (copy, torch.zeros_like(bias[:1]).expand(len(copy))))
+        layers.insert(len(layers) - 2, (copy, bias.new_zeros(len(copy))))
     sizes, smaller = ([(k.shape[0], k.shape[1]) for k, _ in each] for each in (own, layers))
     pairs = zip(chain.from_iterable(smaller), chain.from_iterable(sizes), strict=False)
     if len(layers) > len(own) or any(less > more for less, more in pairs):
@@ -84,7 +83,8 @@ def _layers(module: nn.Module) -> list[_Layer]:
 def _of_luma(layers: list[_Layer]) -> list[_Layer]:
     """The same function of a grey image, which it makes grey by BT.601's weights."""
     (first, first_bias), *inner, (last, last_bias) = layers
-    weights = (_LUMA / _LUMA.sum()).to(last)
+    luma = last.new_tensor(NUMERATORS[0])
+    weights = luma / luma.sum()
     last = torch.einsum("c,cpihw->pihw", weights, last.reshape(3, -1, *last.shape[1:]))
     last_bias = weights @ last_bias.reshape(3, -1)
     return [(first.sum(1, keepdim=True), first_bias), *inner, (last, last_bias)]
@@ -100,9 +100,8 @@ def _set(block: BranchedConv, kernel: Tensor, bias: Tensor) -> None:
         nn.init.zeros_(branch.weight)
     nn.init.zeros_(block.square.weight)
     block.square.weight.copy_(whole - block.kernel())
-    whole_bias = torch.zeros(len(whole))
+    whole_bias = nn.init.zeros_(cast("Tensor", block.square.bias))
     whole_bias[:outputs] = bias
-    block.square.bias = nn.Parameter(whole_bias)
 
 
 def _text(sizes: list[tuple[int, int]]) -> str:

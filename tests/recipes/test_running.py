@@ -120,8 +120,7 @@ def test_only_some_parameters_learn(photos, cache, tmp_path):
     given = create("plain-s-x2")
     checkpoint = tmp_path / "plain-s-x2.safetensors"
     save_file(given.module.state_dict(), checkpoint)
-    settings = [*TINY, f"start={checkpoint}", "tail=1.0", "optimizer=adam"]
-    settings += ["learn=body.*.square.*", "rate=1e-3"]
+    settings = [*TINY, f"start={checkpoint}", "learn=body.*.square.*"]
     outcome = run(read("plain-s-x2", settings, data=[str(photos)]), tmp_path / "run", cache=cache)
     learned = weights(outcome.weights)
     changed = {k for k, v in given.module.state_dict().items() if not torch.equal(v, learned[k])}
