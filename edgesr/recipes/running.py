@@ -162,11 +162,13 @@ class _Kitchen:
 
     def patches(self, network: Network) -> PatchCache:
         """Training photos at the network's scale, less those kept."""
-        scale = _whole(network)
+        recipe, scale = self.recipe, _whole(network)
         if scale not in self._patches:
-            folders = [_folder(name) for name in self.recipe.data]
-            kept = 0 if self.recipe.validation else self.recipe.kept
-            self._patches[scale] = PatchCache(folders, scale, self.cache, kept=kept)
+            folders = [_folder(name) for name in recipe.data]
+            kept = 0 if recipe.validation else recipe.kept
+            self._patches[scale] = PatchCache(
+                folders, scale, self.cache, kept=kept, megapixels=recipe.megapixels
+            )
         return self._patches[scale]
 
     def labels(self, name: str, stage: Stage, network: Network, report: Report) -> PatchCache:

@@ -94,6 +94,8 @@ class Recipe:
     """Registry name with scale: what comes out."""
     data: tuple[str, ...] = ()
     """Folders of photos, or `samples`: the shipped calibration photos."""
+    megapixels: float = least(0, 0.0)
+    """Photos of more are reduced to as many (MATLAB bicubic), and sharper so; 0 leaves them."""
     validation: str = ""
     """Image set or folder to measure on; without it, `kept` photos of the data."""
     kept: int = least(0, 8)

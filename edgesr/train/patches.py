@@ -47,21 +47,27 @@ class PatchCache:
         cache: folder for the decoded copies; reused when files and scale are the same.
         kept: how many images, evenly spread over the list, are kept from `batch` and given by
             `held_out`: to validate on.
+        megapixels: images of more are reduced to as many, before anything else; 0 leaves them.
 
     Raises:
         BadFileError: no folder, no image, a corrupt one, or all are too small.
         EnvironmentLimitError: the disk is full.
     """
 
-    def __init__(self, folders: Sequence[Path], scale: int, cache: Path, *, kept: int = 0) -> None:
+    def __init__(
+        self, folders: Sequence[Path], scale: int, cache: Path, *, kept: int = 0,
+        megapixels: float = 0.0,
+    ) -> None:  # fmt: skip
         self.scale = scale
+        self.megapixels = megapixels
         found = photos(folders)
-        listing = json.dumps([[photo.name, photo.size] for photo in found] + [scale])
+        wanted = [scale, megapixels] if megapixels else [scale]
+        listing = json.dumps([[photo.name, photo.size] for photo in found] + wanted)
         stem = cache / f"x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
         index = stem.with_suffix(".json")
         if not index.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            _build(found, scale, stem)
+            _build(found, scale, stem, megapixels)
         self.shapes: list[tuple[int, int]] = [tuple(s) for s in json.loads(index.read_text())]
         self.stem = stem
         self._hr = np.memmap(stem.with_suffix(".hr"), np.uint8, "r")
@@ -124,8 +130,8 @@ class PatchCache:
         return [self._whole(int(image)) for image in self._kept]
 
     def contains(self, image: npt.NDArray[np.uint8]) -> bool:
-        """Whether an image, uint8 HxWx3, is one of these."""
-        hr = crop_to_multiple(image, self.scale)
+        """Whether an image, uint8 HxWx3, is one of these, reduced as these are."""
+        hr = crop_to_multiple(_reduced(image, self.megapixels), self.scale)
         size = tuple(side // self.scale for side in hr.shape[:2])
         same = (self._whole(i)[1] for i, shape in enumerate(self.shapes) if shape == size)
         return any(np.array_equal(one[0], hr[0]) and np.array_equal(one, hr) for one in same)
@@ -163,14 +169,20 @@ def luma(rgb: Tensor) -> Tensor:
     return torch.from_numpy(split(pixels)[0]).permute(0, 3, 1, 2).float() / 255
 
 
-def _build(found: Sequence[Photo], scale: int, stem: Path) -> None:
+def _reduced(image: npt.NDArray[np.uint8], megapixels: float) -> npt.NDArray[np.uint8]:
+    height, width, _ = image.shape
+    factor = (megapixels * 1e6 / (height * width)) ** 0.5
+    return imresize(image, factor) if 0 < factor < 1 else image
+
+
+def _build(found: Sequence[Photo], scale: int, stem: Path, megapixels: float) -> None:
     shapes = []
     with (
         written_beside(stem.with_suffix(".hr")) as hr_file,
         written_beside(stem.with_suffix(".lr")) as lr_file,
     ):
         for photo in found:
-            hr = crop_to_multiple(photo.read(), scale)
+            hr = crop_to_multiple(_reduced(photo.read(), megapixels), scale)
             lr = imresize(hr, 1 / scale) if min(hr.shape[:2]) >= scale else hr[:0]
             if min(lr.shape[:2]) < _SMALLEST:
                 continue

@@ -264,3 +264,19 @@ def test_the_loop_gets_the_engine_of_the_recipe(photos, cache, tmp_path, monkeyp
     (engine,) = seen
     assert (engine.device, engine.precision, engine.workers) == ("cpu", "fp32", 2)
     assert engine.channels_last and not engine.compile and not engine.tensorboard
+
+
+def test_photos_are_reduced_as_the_recipe_says(photos, cache, tmp_path, monkeypatch):
+    seen = []
+
+    def stop(network, patches, *_, **__):
+        seen.append([hr.shape[0] * hr.shape[1] for _, hr in patches.images()])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "train", stop)
+    for setting in "megapixels=0", "megapixels=0.05":
+        recipe = read("plain-s-x2", [setting, *TINY], data=[str(photos)])
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "run", cache=cache)
+    whole, reduced = seen
+    assert min(whole) > 60_000 and all(48_000 < pixels < 52_000 for pixels in reduced)

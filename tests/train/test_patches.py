@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgesr.data.bicubic import imresize
+from edgesr.data.bicubic import crop_to_multiple, imresize
 from edgesr.errors import BadFileError, EnvironmentLimitError, UsageError
 from edgesr.train.patches import PatchCache, luma
 
@@ -41,6 +41,17 @@ def test_a_cache_knows_its_images(cache, photos):
     image = np.array(Image.open(photos / "b.png"))
     assert cache.contains(image)
     assert not cache.contains(image[:, ::-1]) and not cache.contains(image[:-2])
+
+
+def test_large_images_are_reduced(photos, cache, tmp_path):
+    whole, small = (np.array(Image.open(photos / f"{name}.png")) for name in "ab")
+    own = PatchCache([photos], 2, tmp_path, megapixels=0.025)
+    assert own.stem.name != cache.stem.name
+    (_, first), (_, second) = own.images()
+    factor = (25_000 / (200 * 150)) ** 0.5
+    assert np.array_equal(first, crop_to_multiple(imresize(whole, factor), 2))
+    assert np.array_equal(second, crop_to_multiple(small, 2))
+    assert own.contains(whole) and own.contains(small) and not own.contains(whole[:, ::-1])
 
 
 def test_the_cache_is_built_once(photos, cache, tmp_path):
