@@ -193,6 +193,7 @@ def _build(found: Sequence[Photo], scale: int, stem: Path, megapixels: float) ->
         raise BadFileError(
             f"all {len(found)} images are too small: training at x{scale} needs sides of at least "
             f"{_SMALLEST * scale} pixels"
+            + (f", also after `megapixels = {megapixels:g}`" if megapixels else "")
         )
     # Written last: an index says the two files are whole.
     write_atomically(stem.with_suffix(".json"), json.dumps(shapes).encode())

@@ -102,3 +102,5 @@ def test_images_smaller_than_a_patch(cache, photos, tmp_path):
         cache.batch(0, 1, 66)
     with pytest.raises(BadFileError, match=r"all 2 images are too small: .* at least 256 pixels"):
         PatchCache([photos], 4, tmp_path)
+    with pytest.raises(BadFileError, match=r"at least 128 pixels, also after `megapixels = 0\.01`"):
+        PatchCache([photos], 2, tmp_path, megapixels=0.01)
