@@ -44,7 +44,8 @@ class PatchCache:
     Args:
         folders: searched for images; LMDB databases of `edgesr.data.sources.pack` count as such.
         scale: enlargement to train for.
-        cache: folder for the decoded copies; reused when files and scale are the same.
+        cache: folder for the decoded copies; reused when files, scale and `megapixels` are the
+            same.
         kept: how many images, evenly spread over the list, are kept from `batch` and given by
             `held_out`: to validate on.
         megapixels: images of more are reduced to as many, before anything else; 0 leaves them.
@@ -61,6 +62,7 @@ class PatchCache:
         self.scale = scale
         self.megapixels = megapixels
         found = photos(folders)
+        # Without a limit, the name of caches that are older than it.
         wanted = [scale, megapixels] if megapixels else [scale]
         listing = json.dumps([[photo.name, photo.size] for photo in found] + wanted)
         stem = cache / f"x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
